@@ -1,0 +1,1 @@
+"""The web: settings, database, HTTP API, pages, and the rules of claims and rounds."""

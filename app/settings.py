@@ -1,0 +1,113 @@
+"""Every setting of a deployment, read once from the environment and ``.env``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The environment of the contract, prefix ``ACTIVEDPO_``.
+
+    Unset ``database_url`` and ``redis_url`` mean the embedded servers under ``home``; the
+    supervisor fills them in for the processes it starts.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ACTIVEDPO_", env_file=".env", extra="ignore", populate_by_name=True
+    )
+
+    database_url: str | None = Field(None, description="Postgres URL; unset: embedded.")
+    redis_url: str | None = Field(None, description="Redis URL; unset: embedded.")
+    home: Path = Field(Path(".activedpo"), description="Folder for data, models and secrets.")
+    artifacts: str | None = Field(
+        None, description="fsspec URL for policies; unset: a folder under HOME."
+    )
+    admin_email: str | None = Field(None, description="Admin created at the first start.")
+    admin_password: SecretStr | None = Field(None, description="That admin's password.")
+    api_key: SecretStr | None = Field(
+        None, description="Admin-scoped API key created at first start; 20 characters or more."
+    )
+    secret_key: SecretStr | None = Field(
+        None, description="Signs sessions; unset: generated under HOME with mode 0600."
+    )
+    allow_private_addresses: bool = Field(
+        False, description="Let oracle and webhook addresses be private or loopback."
+    )
+    host: str = Field("127.0.0.1", description="Address the web server listens on.")
+    port: int = Field(
+        8000,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("ACTIVEDPO_PORT", "PORT"),
+        description="Port the web server listens on; PORT is honoured too.",
+    )
+    default_base_model: str = Field(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        description="Base model of a project that names none.",
+    )
+    device: str | None = Field(None, description="Device of the worker: cpu, cuda, cuda:1; unset: the best.")
+    dtype: str | None = Field(
+        None, description="Number format of generation and scoring: float32 or bfloat16; unset: the best."
+    )
+    lease_seconds: int = Field(75, ge=5, description="A worker's hold on a run between heartbeats.")
+    heartbeat_seconds: float = Field(10, gt=0, description="How often a worker renews its hold.")
+    claim_seconds: int = Field(
+        1800, ge=1, description="How long a claim is held; a project may say otherwise."
+    )
+    reconcile_seconds: float = Field(15, gt=0, description="How often the reconciler looks.")
+    shard_prompts: int = Field(256, ge=1, description="Prompts in one shard of generation.")
+    max_upload_bytes: int = Field(1 << 30, ge=1, description="Largest upload accepted.")
+    max_text_chars: int = Field(
+        1_000_000, ge=1, description="Longest prompt or completion accepted, in characters."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    secure_cookies: bool = Field(False, description="Set when the site is served over TLS.")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("api_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 20:
+            raise ValueError("ACTIVEDPO_API_KEY must have 20 characters or more")
+        return key
+
+    @property
+    def artifacts_url(self) -> str:
+        """Where policies are stored: an fsspec URL."""
+        return self.artifacts or (self.home / "artifacts").as_uri()
+
+    @property
+    def models_dir(self) -> Path:
+        """Base models kept on this machine, one folder a hub name."""
+        return self.home / "models"
+
+    def signing_key(self) -> str:
+        """The key that signs sessions, made with mode 0600 at first use."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value()
+        path = self.home / "secret_key"
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text().strip()
+        with os.fdopen(fd, "w") as file:
+            key = secrets.token_urlsafe(48)
+            file.write(key)
+        return key
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()  # type: ignore[call-arg]
