@@ -1,0 +1,80 @@
+"""A child process in a group of its own that never outlives this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+LAUNCH = Path(__file__).with_name("launch.py")
+
+
+class PartFailedError(Exception):
+    """A part of the stack ended before it was ready."""
+
+
+def start(
+    command: Sequence[str],
+    *,
+    data: Path | None = None,
+    on_parent_death: signal.Signals = signal.SIGKILL,
+    env: Mapping[str, str] | None = None,
+    output: int | IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in its own process group; it gets ``on_parent_death`` if this one dies.
+
+    Call it from the main thread: Linux counts the end of the thread that started a child as the
+    parent's death. ``data`` names the folder of a program that refuses to run as root.
+    """
+    launch = [sys.executable, "-I", "-S", str(LAUNCH), "--parent", str(os.getpid())]
+    launch += ["--signal", str(int(on_parent_death))]
+    if data is not None:
+        launch += ["--data", str(data)]
+    return subprocess.Popen(  # noqa: S603
+        [*launch, "--", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output is not None else None,
+        start_new_session=True,
+        env=dict(env) if env is not None else None,
+    )
+
+
+def kill_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal the process and everything in its group; no matter if they have ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def stop(process: subprocess.Popen[bytes], number: signal.Signals, grace: float) -> int:
+    """Ask it to end by signal ``number``, kill its group after ``grace`` seconds; its exit code."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+    kill_group(process, signal.SIGKILL)
+    return process.wait()
+
+
+def wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float, name: str
+) -> None:
+    """Wait until ``ready`` says so.
+
+    Raises:
+        PartFailedError: the process ended first, or it took longer than ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if process.poll() is not None:
+            raise PartFailedError(f"{name} ended with exit code {process.returncode} at its start")
+        if time.monotonic() > deadline:
+            raise PartFailedError(f"{name} was not ready after {seconds:.0f} s")
+        time.sleep(0.05)
