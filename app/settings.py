@@ -51,11 +51,14 @@ class Settings(BaseSettings):
         "HuggingFaceTB/SmolLM2-135M-Instruct",
         description="Base model of a project that names none.",
     )
-    device: str | None = Field(None, description="Device of the worker: cpu, cuda, cuda:1; unset: the best.")
-    dtype: str | None = Field(
-        None, description="Number format of generation and scoring: float32 or bfloat16; unset: the best."
+    device: str | None = Field(
+        None, description="The worker's device: cpu, cuda, cuda:1; unset: the best."
     )
-    lease_seconds: int = Field(75, ge=5, description="A worker's hold on a run between heartbeats.")
+    dtype: str | None = Field(
+        None,
+        description="Numbers of generation and scoring: float32 or bfloat16; unset: the best.",
+    )
+    lease_seconds: int = Field(75, ge=5, description="A worker's hold between heartbeats.")
     heartbeat_seconds: float = Field(10, gt=0, description="How often a worker renews its hold.")
     claim_seconds: int = Field(
         1800, ge=1, description="How long a claim is held; a project may say otherwise."
@@ -110,4 +113,4 @@ class Settings(BaseSettings):
 @lru_cache
 def get_settings() -> Settings:
     """The settings of this process, read once."""
-    return Settings()  # type: ignore[call-arg]
+    return Settings()

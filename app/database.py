@@ -1,0 +1,111 @@
+"""Engine, session and the only commit.
+
+Everything below the edge flushes; :func:`transaction` (worker, command line) and
+:data:`Db` (HTTP) commit, and ring the bells of :mod:`app.jobs` only once the commit stood.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Annotated, Any
+
+from fastapi import Depends
+from sqlalchemy import DateTime, Engine, MetaData, create_engine, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from uuid6 import uuid7
+
+from app import jobs
+from app.settings import get_settings
+
+Json = dict[str, Any]
+
+
+class Base(DeclarativeBase):
+    """Declarative base: constraints have predictable names, JSON is JSONB, times have zones."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own protocol)
+        dt.datetime: DateTime(timezone=True),
+        Json: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+def new_id() -> uuid.UUID:
+    """A time-ordered, unguessable id: indexes stay local and pages follow creation."""
+    return uuid.UUID(bytes=uuid7().bytes)
+
+
+class Identified:
+    """Primary key and creation time of every table with a life of its own."""
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same address with the psycopg 3 driver named."""
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url.removeprefix(scheme)
+    return url
+
+
+@lru_cache
+def get_engine() -> Engine:
+    """The engine of this process."""
+    url = get_settings().database_url
+    if url is None:
+        raise RuntimeError(
+            "No database: set ACTIVEDPO_DATABASE_URL, or start the stack with `activedpo up`."
+        )
+    return create_engine(
+        sqlalchemy_url(url),
+        pool_size=20,
+        max_overflow=20,
+        pool_pre_ping=True,
+        # PgBouncer in transaction mode forgets server-side prepared statements
+        connect_args={"prepare_threshold": None},
+    )
+
+
+@lru_cache
+def _factory() -> sessionmaker[Session]:
+    return sessionmaker(get_engine(), expire_on_commit=False)
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """One transaction: commits at the end, rolls back on any error, then rings the bells."""
+    with _factory()() as session:
+        try:
+            yield session
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+        bells = jobs.take(session)
+    jobs.send(bells)
+
+
+def _request_session() -> Iterator[Session]:
+    with transaction() as session:
+        yield session
+
+
+# scope="function": the commit happens before the response is sent, so a commit that
+# fails can never show success (FastAPI's default would commit after the answer).
+Db = Annotated[Session, Depends(_request_session, scope="function")]

@@ -1,0 +1,128 @@
+"""Errors a client can act on, as RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+
+class Problem(Exception):
+    """An error with an HTTP status; actions raise it and know nothing else of HTTP.
+
+    Attributes:
+        detail: what happened, what was kept and what to do, in a sentence or two.
+        extra: further members of the problem document.
+    """
+
+    status = 500
+    title = "Something went wrong"
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class Unauthorized(Problem):
+    """No key, or one that is not valid."""
+
+    status, title = 401, "Not signed in"
+
+
+class Forbidden(Problem):
+    """Known, but not allowed to."""
+
+    status, title = 403, "Not allowed"
+
+
+class NotFound(Problem):
+    """Not there, or not there for this person: both look the same from outside."""
+
+    status, title = 404, "Not found"
+
+
+class Conflict(Problem):
+    """The thing is in a state that does not allow this."""
+
+    status, title = 409, "Conflict"
+
+
+class Gone(Problem):
+    """It was there, and now belongs to someone else."""
+
+    status, title = 410, "Gone"
+
+
+class TooLarge(Problem):
+    """More bytes than are accepted."""
+
+    status, title = 413, "Too large"
+
+
+class Invalid(Problem):
+    """A value that cannot be taken; ``field`` names it."""
+
+    status, title = 422, "Invalid value"
+
+    def __init__(self, detail: str, field: str | None = None, **extra: Any) -> None:
+        if field is not None:
+            extra.setdefault("errors", [{"field": field, "message": detail}])
+        super().__init__(detail, **extra)
+
+
+class TooMany(Problem):
+    """Too many requests; ``retry_after`` is in seconds."""
+
+    status, title = 429, "Too many requests"
+
+
+def document(status: int, title: str, detail: str, **extra: Any) -> JSONResponse:
+    """A problem document; the body is the contract's: type, title, status, detail."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra}
+    headers = {}
+    if "retry_after" in extra:
+        headers["Retry-After"] = str(extra["retry_after"])
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+
+
+def _field(location: tuple[Any, ...]) -> str:
+    names = [str(part) for part in location if part not in ("body", "query", "path", "header")]
+    return ".".join(names) or str(location[-1] if location else "body")
+
+
+def problem_response(error: Problem) -> JSONResponse:
+    """The document of a :class:`Problem`."""
+    return document(error.status, error.title, error.detail, **error.extra)
+
+
+def validation_response(error: RequestValidationError) -> JSONResponse:
+    """422 that names every field, without echoing the value that was sent."""
+    errors = [{"field": _field(tuple(e["loc"])), "message": e["msg"]} for e in error.errors()]
+    detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:5])
+    return document(422, Invalid.title, detail, errors=errors)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of ``app`` a problem document."""
+
+    @app.exception_handler(Problem)
+    def _problem(_: Request, error: Problem) -> JSONResponse:
+        return problem_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return validation_response(error)
+
+    @app.exception_handler(HTTPException)
+    def _http(_: Request, error: HTTPException) -> JSONResponse:
+        return document(error.status_code, str(error.detail), str(error.detail))
+
+    @app.exception_handler(Exception)
+    def _unexpected(_: Request, __: Exception) -> JSONResponse:
+        return document(500, Problem.title, "The server failed; nothing was stored.")

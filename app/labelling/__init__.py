@@ -1,0 +1,1 @@
+"""Claims and preferences: who sees which pair, and what they said."""

@@ -1,0 +1,138 @@
+"""Tables of claims, preferences and their history."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base, Identified, Json
+
+CHOICES = ("left", "right", "tie", "both_bad", "skip")
+
+
+class Claim(Identified, Base):
+    """A slot of a pair, held by one annotator for a while.
+
+    ``state``: ``live`` (held), ``answered`` (filled by a preference), ``skipped``, ``released``,
+    ``expired``. ``left_is`` says which completion this annotator sees on the left.
+    """
+
+    __tablename__ = "claims"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('live', 'answered', 'skipped', 'released', 'expired')", name="state"
+        ),
+        CheckConstraint("left_is IN ('a', 'b')", name="left_is"),
+        # two annotators never hold the same slot of a pair at once
+        Index(
+            "uq_claims_slot",
+            "pair_id",
+            "slot",
+            unique=True,
+            postgresql_where=text("state IN ('live', 'answered')"),
+        ),
+        # nobody holds, or has answered or skipped, a pair twice
+        Index(
+            "uq_claims_person",
+            "pair_id",
+            "person_id",
+            unique=True,
+            postgresql_where=text("state IN ('live', 'answered', 'skipped')"),
+        ),
+        Index("ix_claims_expiry", "expires_at", postgresql_where=text("state = 'live'")),
+        Index("ix_claims_round", "round_id", "state"),
+        Index("ix_claims_holder", "person_id", postgresql_where=text("state = 'live'")),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    pair_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("pairs.id", ondelete="CASCADE"))
+    slot: Mapped[int]
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    left_is: Mapped[str]
+    state: Mapped[str] = mapped_column(default="live")
+    expires_at: Mapped[dt.datetime]
+
+
+class Preference(Identified, Base):
+    """What one annotator said of one pair. ``chosen`` is the completion, sides undone.
+
+    ``frozen_in`` is the round whose batch it was fixed in; until then it may be amended.
+    """
+
+    __tablename__ = "preferences"
+    __table_args__ = (
+        CheckConstraint("choice IN ('left', 'right', 'tie', 'both_bad', 'skip')", name="choice"),
+        CheckConstraint("left_is IN ('a', 'b')", name="left_is"),
+        CheckConstraint(
+            "(choice = 'left' AND chosen = left_is)"
+            " OR (choice = 'right' AND chosen IS NOT NULL AND chosen <> left_is)"
+            " OR (choice IN ('tie', 'both_bad', 'skip') AND chosen IS NULL)",
+            name="chosen",
+        ),
+        CheckConstraint("strength BETWEEN 1 AND 3", name="strength"),
+        CheckConstraint("p_left BETWEEN 0 AND 1", name="p_left"),
+        # one preference a pair and annotator
+        Index(
+            "uq_preferences_pair_person",
+            "pair_id",
+            "person_id",
+            unique=True,
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+        Index(
+            "uq_preferences_claim",
+            "claim_id",
+            unique=True,
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+        Index("ix_preferences_page", "project_id", "id"),
+        Index("ix_preferences_round", "round_id"),
+        Index(
+            "ix_preferences_unfrozen",
+            "project_id",
+            postgresql_where=text("frozen_in IS NULL AND deleted_at IS NULL"),
+        ),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    pair_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("pairs.id", ondelete="CASCADE"))
+    claim_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("claims.id", ondelete="CASCADE"))
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    choice: Mapped[str]
+    chosen: Mapped[str | None]
+    left_is: Mapped[str]
+    strength: Mapped[int | None]
+    rationale: Mapped[str | None]
+    p_left: Mapped[float | None]
+    judge: Mapped[Json | None]
+    seconds: Mapped[float | None]
+    version: Mapped[int] = mapped_column(default=1)
+    late: Mapped[bool] = mapped_column(default=False)
+    frozen_in: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("rounds.id", ondelete="SET NULL")
+    )
+    updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[dt.datetime | None]
+
+
+class PreferenceVersion(Base):
+    """Every value a preference ever had: append-only."""
+
+    __tablename__ = "preference_versions"
+
+    preference_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("preferences.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    choice: Mapped[str | None]  # null: undone
+    chosen: Mapped[str | None]
+    strength: Mapped[int | None]
+    rationale: Mapped[str | None]
+    p_left: Mapped[float | None]
+    judge: Mapped[Json | None]

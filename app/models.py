@@ -1,0 +1,25 @@
+"""Every table, imported once: what Alembic compares and the sessions need."""
+
+from app.labelling.models import Claim, Preference, PreferenceVersion
+from app.people.models import ApiKey, Membership, Person, SignIn
+from app.policies.models import Policy
+from app.projects.models import Pair, Project, Prompt
+from app.rounds.models import Event, Round, Run, TrainingLabel
+
+__all__ = [
+    "ApiKey",
+    "Claim",
+    "Event",
+    "Membership",
+    "Pair",
+    "Person",
+    "Policy",
+    "Preference",
+    "PreferenceVersion",
+    "Project",
+    "Prompt",
+    "Round",
+    "Run",
+    "SignIn",
+    "TrainingLabel",
+]

@@ -1,0 +1,88 @@
+"""Tables of people, memberships, sessions and API keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base, Identified
+
+PROJECT_ROLES = ("owner", "admin", "reviewer", "annotator", "oracle")
+KEY_SCOPES = ("admin", "annotator", "oracle")
+
+
+class Person(Identified, Base):
+    """Somebody who signs in, or an oracle's account. ``role`` admin sees every project."""
+
+    __tablename__ = "people"
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'member')", name="role"),
+        CheckConstraint("email = lower(email)", name="email_lower"),
+    )
+
+    email: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str] = mapped_column(default="")
+    role: Mapped[str] = mapped_column(default="member")
+    password_hash: Mapped[str | None]
+    active: Mapped[bool] = mapped_column(default=True)
+
+
+class Membership(Base):
+    """A person's role in one project."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (
+        CheckConstraint(
+            "role IN ('owner', 'admin', 'reviewer', 'annotator', 'oracle')", name="role"
+        ),
+        Index("ix_memberships_person_id", "person_id"),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    person_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
+    )
+    role: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class SignIn(Identified, Base):
+    """A browser session; only the hash of its token is kept."""
+
+    __tablename__ = "sign_ins"
+    __table_args__ = (Index("ix_sign_ins_person_id", "person_id"),)
+
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    csrf_token: Mapped[str]
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    last_seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[dt.datetime]
+
+
+class ApiKey(Identified, Base):
+    """An API key: its hash, what it may do, and, where set, the one project it is for."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("scope IN ('admin', 'annotator', 'oracle')", name="scope"),
+        UniqueConstraint("key_hash"),
+        Index("ix_api_keys_person_id", "person_id"),
+    )
+
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    project_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE")
+    )
+    name: Mapped[str] = mapped_column(default="")
+    scope: Mapped[str] = mapped_column(default="annotator")
+    prefix: Mapped[str]
+    key_hash: Mapped[str]
+    expires_at: Mapped[dt.datetime | None]
+    last_used_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]
+    rate_limit: Mapped[str | None] = mapped_column(server_default=text("NULL"))

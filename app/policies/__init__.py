@@ -1,0 +1,1 @@
+"""Policies: lineage and download."""

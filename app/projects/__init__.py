@@ -1,0 +1,1 @@
+"""Projects, prompts, pairs that exist already, import and export."""

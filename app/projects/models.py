@@ -1,0 +1,145 @@
+"""Tables of projects, prompts and pairs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base, Identified, Json
+
+PAIR_STATES = ("pool", "open", "answered", "dropped", "unused", "equal")
+
+
+class Project(Identified, Base):
+    """One policy being taught by one stream of preferences, and how."""
+
+    __tablename__ = "projects"
+    __table_args__ = (
+        CheckConstraint("batch_size BETWEEN 1 AND 100000", name="batch_size"),
+        CheckConstraint("pool_size IS NULL OR pool_size >= batch_size", name="pool_size"),
+        CheckConstraint("audit_fraction BETWEEN 0 AND 1", name="audit_fraction"),
+        CheckConstraint("overlap >= 1", name="overlap"),
+        CheckConstraint("overlap_share BETWEEN 0 AND 1", name="overlap_share"),
+        CheckConstraint("source IN ('generated', 'imported')", name="source"),
+        CheckConstraint("chat IN ('auto', 'off')", name="chat"),
+        CheckConstraint("char_length(name) BETWEEN 1 AND 200", name="name"),
+    )
+
+    name: Mapped[str]
+    base_model: Mapped[str]
+    source: Mapped[str] = mapped_column(default="generated")
+    acquisition: Mapped[str] = mapped_column(default="certainty")
+    cold_start: Mapped[str] = mapped_column(default="random")
+    batch_size: Mapped[int] = mapped_column(default=32)
+    pool_size: Mapped[int | None]
+    audit_fraction: Mapped[float] = mapped_column(default=0.0)
+    overlap: Mapped[int] = mapped_column(default=1)
+    overlap_share: Mapped[float] = mapped_column(default=1.0)
+    system_prompt: Mapped[str | None]
+    chat: Mapped[str] = mapped_column(default="auto")
+    guidelines: Mapped[str] = mapped_column(default="")
+    generation: Mapped[Json] = mapped_column(default=dict)
+    training: Mapped[Json] = mapped_column(default=dict)
+    judge: Mapped[Json | None]
+    auto_next: Mapped[bool] = mapped_column(default=False)
+    claim_seconds: Mapped[int | None]
+    seed: Mapped[int] = mapped_column(default=0)
+    archived: Mapped[bool] = mapped_column(default=False)
+    policy_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("policies.id", use_alter=True, ondelete="SET NULL")
+    )
+    created_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("people.id", ondelete="SET NULL")
+    )
+
+    @property
+    def effective_pool_size(self) -> int:
+        """Prompts sampled for one round of a generating project."""
+        return self.pool_size or 4 * self.batch_size
+
+
+class Prompt(Identified, Base):
+    """A prompt: a text, or chat messages. The hash of its content finds duplicates."""
+
+    __tablename__ = "prompts"
+    __table_args__ = (
+        UniqueConstraint("project_id", "content_hash"),
+        CheckConstraint("split IN ('train', 'eval')", name="split"),
+        Index("ix_prompts_sampling", "project_id", "split", "times_used"),
+        Index("ix_prompts_page", "project_id", "id"),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    content: Mapped[Any] = mapped_column(JSONB)
+    content_hash: Mapped[str]
+    split: Mapped[str] = mapped_column(default="train")
+    external_id: Mapped[str | None]
+    times_used: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+
+
+class Pair(Identified, Base):
+    """A prompt and two completions, with the numbers that got them chosen or not.
+
+    ``state``: ``pool`` (may be selected), ``open`` (in a round's batch, waiting for answers),
+    ``answered`` (has them), ``dropped`` (everyone skipped it), ``unused`` (its round is over),
+    ``equal`` (both completions are the same: never shown).
+    ``rank`` is the acquisition's order in the round's pool, ``audit_rank`` a random order of
+    the same pool from which the audit share is drawn. ``logp_*`` and ``ref_logp_*`` are summed
+    log-probabilities in nats, ``margin`` is r(a) - r(b), ``entropy`` the prompt's, in nats.
+    """
+
+    __tablename__ = "pairs"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('pool', 'open', 'answered', 'dropped', 'unused', 'equal')", name="state"
+        ),
+        UniqueConstraint("project_id", "content_hash"),
+        Index("ix_pairs_pool", "project_id", postgresql_where=text("state = 'pool'")),
+        Index("ix_pairs_open", "round_id", "rank", postgresql_where=text("state = 'open'")),
+        Index("ix_pairs_round", "round_id", "state", "rank"),
+        Index("ix_pairs_page", "project_id", "id"),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"))
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id", ondelete="SET NULL"))
+    policy_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("policies.id", ondelete="SET NULL")
+    )
+    external_id: Mapped[str | None]
+    content_hash: Mapped[str | None]
+    completion_a: Mapped[str]
+    completion_b: Mapped[str]
+    tokens_prompt: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
+    tokens_a: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
+    tokens_b: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
+    finished_a: Mapped[bool] = mapped_column(default=True)
+    finished_b: Mapped[bool] = mapped_column(default=True)
+    state: Mapped[str] = mapped_column(default="pool")
+    slots: Mapped[int] = mapped_column(default=1)
+    rank: Mapped[int | None]
+    audit_rank: Mapped[int | None]
+    audit: Mapped[bool] = mapped_column(default=False)
+    logp_a: Mapped[float | None]
+    logp_b: Mapped[float | None]
+    ref_logp_a: Mapped[float | None]
+    ref_logp_b: Mapped[float | None]
+    margin: Mapped[float | None]
+    entropy: Mapped[float | None]
+    scored_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("policies.id", ondelete="SET NULL")
+    )
+    scored_at: Mapped[dt.datetime | None]
