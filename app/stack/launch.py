@@ -138,7 +138,7 @@ def main() -> None:
             leave_root(options.data)
         # After the change of user, which would clear it
         die_with_parent(options.parent, options.signal)
-        os.execvp(options.command[0], options.command)
+        os.execvp(options.command[0], options.command)  # noqa: S606
     except (LaunchError, OSError) as error:
         sys.exit(f"{options.command[0]}: {error}")
 
