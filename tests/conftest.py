@@ -3,6 +3,7 @@ test process, emptied before each test that uses it."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.stack import process
@@ -97,26 +98,16 @@ def forget_caches() -> None:
         cached.cache_clear()
 
 
-def _empty_and_migrate(postgres: Postgres, name: str) -> None:
+def _make_database(postgres: Postgres, name: str) -> None:
     """Make database ``name`` as a copy of one that the migrations built."""
-    from sqlalchemy import NullPool, create_engine
-
     from app import migrate
 
-    postgres.create(TEMPLATE)
-    engine = create_engine(postgres.url(TEMPLATE), poolclass=NullPool)
-    migrate.upgrade(engine)  # does nothing where another test process was first
-    engine.dispose()
-    admin = create_engine(
-        postgres.url("postgres"),
-        isolation_level="AUTOCOMMIT",
-        poolclass=NullPool,
-    )
-    with admin.connect() as connection:
-        # Two test processes may not copy the template at the same moment
-        connection.execute(text("SELECT pg_advisory_lock(1)"))
+    with open(postgres.home / "template.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one test process builds, the others copy
+        postgres.create(TEMPLATE)
+        engine = create_engine(postgres.url(TEMPLATE), poolclass=NullPool)
+        migrate.upgrade(engine)
         postgres.create(name, TEMPLATE)
-    admin.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +122,7 @@ def environment(
     home, port = Path(given["home"]), given["redis_port"]
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     postgres = Postgres(home)
-    _empty_and_migrate(postgres, f"test_{worker}")
+    _make_database(postgres, f"test_{worker}")
     values = {
         "ACTIVEDPO_DATABASE_URL": postgres.url(f"test_{worker}"),
         "ACTIVEDPO_REDIS_URL": f"redis://:{secret(home, 'redis')}@127.0.0.1:{port}/{worker[2:]}",
