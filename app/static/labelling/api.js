@@ -1,0 +1,22 @@
+// The JSON API with the session's cookie. A network failure and a time-out throw; answers do not.
+const token = document.querySelector("meta[name=csrf-token]").content;
+
+export async function call(method, path, body) {
+  const response = await fetch(path, {
+    method,
+    headers: { "X-CSRF-Token": token, Accept: "application/json", ...(body && { "Content-Type": "application/json" }) },
+    body: body && JSON.stringify(body),
+    credentials: "same-origin",
+    keepalive: method !== "GET",
+    signal: AbortSignal.timeout(20_000),
+  });
+  const text = await response.text();
+  let data = null;
+  try { data = text ? JSON.parse(text) : null; } catch { /* a proxy's own error page */ }
+  return { status: response.status, ok: response.ok, data, retryAfter: Number(response.headers.get("Retry-After")) || 0 };
+}
+
+/** Sent while the page is going away; nobody waits for the answer. */
+export function farewell(path) {
+  fetch(path, { method: "POST", headers: { "X-CSRF-Token": token }, credentials: "same-origin", keepalive: true }).catch(() => {});
+}

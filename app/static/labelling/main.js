@@ -1,0 +1,136 @@
+// The labelling page: one pair at a time, the next one already here, answers sent behind.
+import { call } from "./api.js";
+import { Outbox } from "./outbox.js";
+import { Queue } from "./queue.js";
+import * as view from "./view.js";
+
+const page = document.getElementById("labelling").dataset;
+const WORDS = { left: "left", right: "right", tie: "a tie", both_bad: "both bad", skip: "skipped" };
+const COUNTS = new Set(["left", "right", "tie", "both_bad"]);
+const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", s: "skip" };
+
+let current = null;
+const answered = []; // {claim, choice}, the newest last
+const batch = { done: Number(page.done), needed: Number(page.needed), number: Number(page.number) };
+
+const outbox = new Outbox(`activedpo.answer.${page.person}.${page.project}.`, {
+  state({ waiting, failing, signedOut }) {
+    view.waiting(failing ? `${waiting} ${waiting === 1 ? "answer waits" : "answers wait"} for the network` : "");
+    if (signedOut) {
+      view.note("You have been signed out. Your answers are kept here until you are back.", {
+        stay: true, link: { href: `/sign-in?next=${encodeURIComponent(location.pathname)}`, text: "Sign in" },
+      });
+    }
+  },
+  refused(op, detail) {
+    if (op.kind === "undo" && current?.id === op.claim) next();
+    queue.forget(op.claim);
+    const at = answered.findIndex((entry) => entry.claim.id === op.claim);
+    if (at >= 0) answered.splice(at, 1);
+    view.note(op.kind === "undo" ? `Not undone: ${detail}` : `An answer was not taken: ${detail}`);
+    refreshProgress();
+    update();
+  },
+  settled: () => refreshProgress(),
+});
+
+const queue = new Queue(page.project, Number(page.ahead), {
+  arrived() { if (!current) next(); },
+  dry() { if (!current) rest(); },
+  failed(status) {
+    if (current) return;
+    if (status === 401 || status === 403) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+    else view.note("The server cannot be reached. This page tries again by itself.");
+  },
+});
+
+function next() {
+  current = queue.take();
+  if (current) {
+    view.show(current);
+    view.announce(`Next pair. ${batch.done} of ${batch.needed} done.`);
+  } else view.announce("No further pair is here yet.");
+  if (!current) document.getElementById("pair").hidden = true;
+  update();
+}
+
+function update() {
+  view.progress(batch.done, batch.needed, batch.number);
+  view.enable({ choices: Boolean(current), undo: answered.length > 0 });
+}
+
+function choose(choice) {
+  if (!current) return;
+  if (outbox.full) return view.note("20 answers wait for the network. Further ones are taken once it is back.");
+  outbox.answer(current.id, choice);
+  answered.push({ claim: current, choice });
+  if (COUNTS.has(choice)) batch.done += 1;
+  view.mark(choice);
+  view.said(`Last: ${WORDS[choice]}`);
+  next();
+}
+
+function undo() {
+  const last = answered.pop();
+  if (!last) return;
+  outbox.undo(last.claim.id);
+  if (COUNTS.has(last.choice)) batch.done -= 1;
+  if (current) queue.putBack(current);
+  current = last.claim;
+  view.show(current);
+  view.said(`Undone: ${WORDS[last.choice]}`);
+  view.announce(`Undone: ${WORDS[last.choice]}. The pair is back.`);
+  update();
+}
+
+let resting = null;
+async function rest() {
+  if (resting) return;
+  resting = fetch(page.rest, { credentials: "same-origin", headers: { "X-Requested-With": "fetch" } });
+  try {
+    const response = await resting;
+    const html = await response.text();
+    if (!current && response.ok && !response.redirected) view.rest(html);
+  } catch { /* the queue says when the server is away */ } finally { resting = null; }
+  if (!outbox.waiting) refreshProgress();
+}
+
+async function refreshProgress() {
+  if (outbox.waiting) return; // our own count is ahead of the server's until all is through
+  try {
+    const { ok, data } = await call("GET", page.progress);
+    if (!ok || outbox.waiting) return;
+    Object.assign(batch, data);
+    view.progress(batch.done, batch.needed, batch.number);
+  } catch { /* only a number on the page */ }
+}
+
+const help = document.getElementById("help");
+const typing = (target) => target.closest("input, textarea, select, [contenteditable=true]");
+
+addEventListener("keydown", (event) => {
+  // A held key repeats: one press is one answer.
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (typing(event.target)) return;
+  const key = event.key.toLowerCase();
+  if (key === "?") { help.open ? help.close() : help.showModal(); }
+  else if (help.open) return;
+  else if (KEYS[key]) choose(KEYS[key]);
+  else if (key === "u") undo();
+  else if (key === "p") view.togglePrompt();
+  else return;
+  event.preventDefault();
+});
+
+for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => choose(button.dataset.choice));
+document.getElementById("undo").addEventListener("click", undo);
+document.getElementById("ask").addEventListener("click", () => help.showModal());
+help.querySelector("button").addEventListener("click", () => help.close());
+
+addEventListener("pagehide", () => queue.release(current && !outbox.holds(current.id) ? current : null));
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+view.watchPrompt();
+update();
+outbox.start();
+queue.fill();
