@@ -1,0 +1,202 @@
+"""From a scored pool to a batch that is open for labelling.
+
+The audit share is drawn first, at random from the whole pool, so that figures on it are
+unbiased under any strategy; the acquisition's order fills the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from activedpo import acquisition
+from activedpo.types import Scores
+from app.policies.models import Policy
+from app.projects.models import Project
+from app.rounds import queries
+from app.rounds.models import Round
+
+Pool = Sequence[Any]
+"""Rows of :func:`app.rounds.queries.pool_of`."""
+
+_STORE = text(
+    """
+    UPDATE pairs SET rank = v.rank, audit_rank = v.audit_rank, state = v.state,
+           audit = v.audit, slots = v.slots, round_id = :round
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:ranks AS int[]), CAST(:audit_ranks AS int[]),
+                CAST(:states AS text[]), CAST(:audits AS bool[]), CAST(:slots AS int[]))
+         AS v(id, rank, audit_rank, state, audit, slots)
+    WHERE pairs.id = v.id
+    """
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Which pairs of a pool are asked about. All sequences run over the pool's indices.
+
+    Attributes:
+        order: the acquisition's order, most wanted first; a permutation of the pool.
+        audit_order: a random order of the same pool.
+        chosen: the indices selected.
+        audit: the part of ``chosen`` that was drawn at random.
+    """
+
+    order: NDArray[np.int64]
+    audit_order: NDArray[np.int64]
+    chosen: frozenset[int]
+    audit: frozenset[int]
+
+
+def choose(
+    order: NDArray[np.int64], batch_size: int, audit_fraction: float, rng: np.random.Generator
+) -> Batch:
+    """Draw the audit share (count rounded up) from the whole pool, then fill by ``order``.
+
+    Args:
+        order: indices of the pool, most wanted first, shape (n,).
+        batch_size: M; a smaller pool is taken whole.
+        audit_fraction: share of M drawn at random, 0 to 1.
+        rng: source of the audit's order.
+    """
+    size = min(batch_size, len(order))
+    audit_order = rng.permutation(len(order))
+    audit = frozenset(map(int, audit_order[: math.ceil(audit_fraction * size)]))
+    wanted = [int(i) for i in order if int(i) not in audit]
+    chosen = audit | frozenset(wanted[: size - len(audit)])
+    return Batch(order, audit_order, chosen, audit)
+
+
+def slots_for(count: int, overlap: int, share: float, rng: np.random.Generator) -> list[int]:
+    """How many annotators each of ``count`` selected pairs gets: ``overlap`` on a share, else 1."""
+    doubled = set(rng.permutation(count)[: math.ceil(share * count)].tolist())
+    return [overlap if i in doubled else 1 for i in range(count)]
+
+
+def store(
+    session: Session, round: Round, project: Project, ids: Sequence[uuid.UUID], batch: Batch
+) -> None:
+    """Write ranks for the whole pool and open the chosen pairs."""
+    rank = np.empty(len(ids), dtype=int)
+    rank[batch.order] = np.arange(len(ids))
+    audit_rank = np.empty(len(ids), dtype=int)
+    audit_rank[batch.audit_order] = np.arange(len(ids))
+    rng = np.random.default_rng([round.seed, 2])
+    slots = iter(slots_for(len(batch.chosen), project.overlap, project.overlap_share, rng))
+    session.flush()
+    session.execute(
+        _STORE,
+        {
+            "round": round.id,
+            "ids": list(ids),
+            "ranks": rank.tolist(),
+            "audit_ranks": audit_rank.tolist(),
+            "states": ["open" if i in batch.chosen else "pool" for i in range(len(ids))],
+            "audits": [i in batch.audit for i in range(len(ids))],
+            "slots": [next(slots) if i in batch.chosen else 1 for i in range(len(ids))],
+        },
+    )
+    round.needed = len(batch.chosen)
+
+
+def strategy_for(project: Project, policy_in: Policy | None) -> tuple[str, str | None]:
+    """The strategy this round uses, and why where it is not the project's own.
+
+    Before the first training π_θ = π_0 and every margin is 0, so a strategy that reads
+    margins would rank noise: the project's cold start takes its place (Muldrew et al. 2024
+    saw no difference at the first step).
+    """
+    base = policy_in is None or policy_in.kind == "base"
+    if base and acquisition.strategy(project.acquisition).needs_margin:
+        return project.cold_start, (
+            f"{project.acquisition} reads margins, and before the first training every margin "
+            f"is 0: {project.cold_start} chose this batch."
+        )
+    return project.acquisition, None
+
+
+def needs_entropy(project: Project, policy_in: Policy | None) -> bool:
+    """Whether the round's pool needs the prompts' entropy."""
+    return acquisition.needs_entropy(strategy_for(project, policy_in)[0])
+
+
+def select_batch(session: Session, round: Round, project: Project) -> None:
+    """Rank the round's scored pool and open M pairs of it."""
+    pool = queries.pool_of(session, round.id)
+    policy_in = session.get(Policy, round.policy_in_id) if round.policy_in_id else None
+    strategy, why = strategy_for(project, policy_in)
+    order = _ranked(strategy, pool, project.batch_size, round.seed)
+    rng = np.random.default_rng([round.seed, 1])
+    batch = choose(order, project.batch_size, project.audit_fraction, rng)
+    store(session, round, project, [row.id for row in pool], batch)
+    round.metrics = {
+        **round.metrics,
+        "acquisition": strategy,
+        "acquisition_note": why,
+        "pool": len(pool),
+        "audit": len(batch.audit),
+    }
+
+
+def select_at_random(session: Session, round: Round, project: Project) -> None:
+    """Open M waiting imported pairs at random: no model, no ranking of the rest."""
+    ids = queries.sample_pool(session, project.id, project.batch_size, round.seed)
+    everything = np.arange(len(ids))
+    audit = frozenset(range(math.ceil(project.audit_fraction * len(ids))))
+    batch = Batch(everything, everything, frozenset(range(len(ids))), audit)
+    store(session, round, project, ids, batch)
+    round.metrics = {**round.metrics, "acquisition": "random", "audit": len(audit)}
+
+
+def _ranked(strategy: str, pool: Pool, m: int, seed: int) -> NDArray[np.int64]:
+    """The whole pool in the order of ``strategy``: its own choice of M, then all the others.
+
+    M matters to a strategy that shortlists; the tail is only for pairs that everyone skips.
+    """
+    if not pool:
+        return np.zeros(0, dtype=np.int64)
+    scores, entropy = _scores(pool), _column(pool, "entropy")
+
+    def ranked(count: int | None) -> NDArray[np.int64]:
+        return acquisition.acquire(
+            strategy, scores, count, seed=seed, entropy=entropy, size=len(pool)
+        )
+
+    first, everything = ranked(min(m, len(pool))), ranked(None)
+    return np.concatenate([first, everything[~np.isin(everything, first)]])
+
+
+def _column(pool: Pool, name: str) -> NDArray[np.float64] | None:
+    values = [getattr(row, name) for row in pool]
+    if any(value is None for value in values):
+        return None
+    return np.asarray(values, dtype=np.float64)
+
+
+def _scores(pool: Pool) -> Scores:
+    """Scores of a pool; NaN where a number was not measured, which a strategy refuses by name."""
+    n = len(pool)
+
+    def floats(name: str) -> NDArray[np.float64]:
+        column = _column(pool, name)
+        return np.full(n, np.nan) if column is None else column
+
+    zeros = np.zeros(n, dtype=np.int64)
+    return Scores(
+        logp_a=floats("logp_a"),
+        logp_b=floats("logp_b"),
+        ref_logp_a=floats("ref_logp_a"),
+        ref_logp_b=floats("ref_logp_b"),
+        margin=floats("margin"),
+        tokens_a=zeros,
+        tokens_b=zeros,
+        equal=zeros.astype(bool),
+    )

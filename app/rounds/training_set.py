@@ -1,0 +1,105 @@
+"""The labels a round trains on, exactly as they were fixed, one probability a pair."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Row, exists, select
+from sqlalchemy.orm import Session
+
+from app.labelling.models import Preference, PreferenceVersion
+from app.policies.models import Policy
+from app.projects.models import Pair, Project, Prompt
+from app.rounds.models import Round, TrainingLabel
+from app.rounds.queries import trains
+
+
+@dataclass(frozen=True)
+class TrainingPair:
+    """One pair to train on.
+
+    Attributes:
+        pair: with completions, token ids and stored log-probs.
+        prompt_content: the prompt as it was given, text or messages.
+        p: probability that completion a is the better one, mean over annotators.
+        weight: 1; a place for reliability.
+        new: no policy that this round starts from was trained on it.
+        audit: drawn at random, not by the acquisition.
+    """
+
+    pair: Pair
+    prompt_content: Any
+    p: float
+    weight: float
+    new: bool
+    audit: bool
+
+
+def probability(version: PreferenceVersion, project: Project) -> float:
+    """p(a is better) that one answer stands for.
+
+    A side is 1 or 0, unless the project says what a strength is worth
+    (``training.strength``: {"1": 0.7, ...}, the probability of the chosen side) or asks for the
+    oracle's own probability (``training.soft_labels``). A tie is one half.
+    """
+    if version.chosen is None:
+        return 0.5
+    chosen = 1.0
+    strengths = project.training.get("strength")
+    if strengths and version.strength is not None:
+        chosen = float(strengths.get(str(version.strength), 1.0))
+    if project.training.get("soft_labels") and version.p_left is not None:
+        chosen = version.p_left if version.choice == "left" else 1.0 - version.p_left
+    return chosen if version.chosen == "a" else 1.0 - chosen
+
+
+def training_set(session: Session, round: Round) -> list[TrainingPair]:
+    """The round's frozen labels, aggregated to one row a pair, in the order of the pairs."""
+    project = session.get_one(Project, round.project_id)
+    rows = _frozen(session, round, project)
+    return [_aggregate(list(answers), project) for _, answers in groupby(rows, key=_pair_id)]
+
+
+def _pair_id(row: Row[Any]) -> uuid.UUID:
+    id: uuid.UUID = row.Pair.id
+    return id
+
+
+def _aggregate(answers: list[Row[Any]], project: Project) -> TrainingPair:
+    first = answers[0]
+    chances = [probability(row.PreferenceVersion, project) for row in answers]
+    return TrainingPair(
+        pair=first.Pair,
+        prompt_content=first.content,
+        p=sum(chances) / len(chances),
+        weight=1.0,
+        new=all(row.new for row in answers),
+        audit=first.Pair.audit,
+    )
+
+
+def _frozen(session: Session, round: Round, project: Project) -> Iterable[Row[Any]]:
+    seen = exists().where(
+        TrainingLabel.preference_id == Preference.id,
+        TrainingLabel.round_id == Policy.round_id,
+        Policy.id == round.policy_in_id,
+    )
+    query = (
+        select(Pair, Prompt.content, PreferenceVersion, (~seen).label("new"))
+        .select_from(TrainingLabel)
+        .join(Preference, Preference.id == TrainingLabel.preference_id)
+        .join(
+            PreferenceVersion,
+            (PreferenceVersion.preference_id == TrainingLabel.preference_id)
+            & (PreferenceVersion.version == TrainingLabel.version),
+        )
+        .join(Pair, Pair.id == Preference.pair_id)
+        .join(Prompt, Prompt.id == Pair.prompt_id)
+        .where(TrainingLabel.round_id == round.id, PreferenceVersion.choice.in_(trains(project)))
+        .order_by(Pair.id, Preference.id)
+    )
+    return session.execute(query).all()
