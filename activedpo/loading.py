@@ -50,6 +50,8 @@ class Policy:
     initial: Policy | None = None
     packs: bool | None = field(default=None, repr=False)
     """Whether the architecture takes the block mask; None until `packing.can_pack` tried it."""
+    slots: bool | None = field(default=None, repr=False)
+    """Whether it decodes from slots; None until `decoding.can_slot` tried it."""
 
     @property
     def has_adapter(self) -> bool:
