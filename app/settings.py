@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(
         1_000_000, ge=1, description="Longest prompt or completion accepted, in characters."
     )
+    demo: bool = Field(False, description="Ready only once the demo project exists.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     secure_cookies: bool = Field(False, description="Set when the site is served over TLS.")
 

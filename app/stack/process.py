@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 LAUNCH = Path(__file__).with_name("launch.py")
 
 
@@ -53,14 +55,29 @@ def kill_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals, grace: float) -> int:
-    """Ask it to end by signal ``number``, kill its group after ``grace`` seconds; its exit code."""
+    """Ask it to end by signal ``number``; after ``grace`` seconds kill it and all below it.
+
+    Returns its exit code.
+    """
+    below = descendants(process.pid)
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
     kill_group(process, signal.SIGKILL)
+    for child in below:  # those that made a group of their own
+        with contextlib.suppress(psutil.Error):
+            child.kill()
     return process.wait()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Every process below ``pid``; what psutil kills later is these and no reused numbers."""
+    try:
+        return psutil.Process(pid).children(recursive=True)  # type: ignore[no-any-return]
+    except psutil.Error:
+        return []
 
 
 def wait_until(

@@ -1,0 +1,118 @@
+"""``user add`` and ``key add``: people and their API keys. A secret is shown once, here."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.context import Failure, show_json, use_database
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from app.projects.models import Project
+
+users = typer.Typer(help="People.", no_args_is_help=True)
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", help="Id of a project, or its name if only one has it.")
+]
+
+
+def find_project(session: Session, wanted: str, option: str = "--project") -> Project:
+    """The project with this id or name.
+
+    Raises:
+        Failure: none or several; the message names the option.
+    """
+    from sqlalchemy import select
+
+    from app.projects.models import Project
+
+    try:
+        found = [project] if (project := session.get(Project, uuid.UUID(wanted))) else []
+    except ValueError:
+        found = list(session.scalars(select(Project).where(Project.name == wanted)))
+    if len(found) == 1:
+        return found[0]
+    why = "there is no such project" if not found else "several have this name: give the id"
+    raise Failure(f"{option} {wanted}: {why}")
+
+
+@users.command("add")
+def add_user(
+    email: Annotated[str, typer.Argument(help="The address they sign in with.")],
+    name: Annotated[str, typer.Option(help="How they are shown.")] = "",
+    role: Annotated[
+        str,
+        typer.Option(
+            help="admin (of the whole site), or with --project: owner, admin, reviewer, "
+            "annotator or oracle."
+        ),
+    ] = "annotator",
+    project: ProjectOption = None,
+    password: Annotated[
+        str | None, typer.Option(help="8 characters or more; generated and printed if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a person, and make them a member of a project if one is given."""
+    from app.people.actions import add_member, add_person
+    from app.people.models import PROJECT_ROLES
+
+    if role not in PROJECT_ROLES:
+        raise Failure(f"--role {role}: one of {', '.join(PROJECT_ROLES)}", 2)
+    if project is None and role not in ("admin", "annotator"):
+        raise Failure(f"--role {role} is a role in a project: give --project too", 2)
+    use_database()
+    from app.database import transaction
+
+    secret = password or secrets.token_urlsafe(12)
+    site_role = "admin" if role == "admin" and project is None else "member"
+    with transaction() as session:
+        member_of = find_project(session, project) if project is not None else None
+        person = add_person(session, email, name, site_role, secret)
+        if member_of is not None:
+            add_member(session, member_of, person, role)
+        shown = {"id": str(person.id), "email": person.email, "role": role}
+    if as_json:
+        show_json(shown | {"password": secret})
+    else:
+        print(f"{shown['email']} added as {role}; password:")
+        print(secret)
+
+
+@keys.command("add")
+def add_key(
+    email: Annotated[str, typer.Argument(help="Whose key it is.")],
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    scope: Annotated[str, typer.Option(help="admin, annotator or oracle.")] = "annotator",
+    project: ProjectOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key; it is the last line printed, alone, and is not shown again."""
+    from app.people import actions
+
+    use_database()
+    from app.database import transaction
+
+    with transaction() as session:
+        person = actions.person_called(session, email)
+        only = find_project(session, project).id if project is not None else None
+        key, secret = actions.add_key(session, person, scope, name, only)
+        shown = {"id": str(key.id), "email": person.email, "scope": scope, "name": name}
+    if as_json:
+        show_json(shown | {"project": str(only) if only else None, "key": secret})
+    else:
+        print(f"key of {shown['email']}, scope {scope}:")
+        print(secret)
+
+
+def register(cli: typer.Typer) -> None:
+    """Add both groups."""
+    cli.add_typer(users, name="user")
+    cli.add_typer(keys, name="key")

@@ -1,0 +1,100 @@
+"""``up``, ``serve``, ``worker``, ``beat`` and ``migrate``: the stack and its parts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from app.cli.context import IN_USE, Failure, become, use_database
+
+
+def up(
+    demo: Annotated[bool, typer.Option(help="Fetch a small model and seed a project.")] = False,
+) -> None:
+    """Run everything on this machine: database, broker, worker and web server."""
+    from app.settings import get_settings
+    from app.stack.home import HomeInUseError
+    from app.stack.postgres import PostgresError
+    from app.stack.process import PartFailedError
+    from app.stack.redis import RedisError
+    from app.stack.supervisor import PortTakenError, Supervisor
+
+    try:
+        Supervisor(get_settings(), demo=demo).run()
+    except (HomeInUseError, PortTakenError) as error:
+        raise Failure(str(error), IN_USE) from error
+    except (PartFailedError, PostgresError, RedisError) as error:
+        raise Failure(str(error)) from error
+
+
+def serve() -> None:
+    """Run the web server alone; ACTIVEDPO_HOST and PORT say where."""
+    import uvicorn
+
+    from app.settings import get_settings
+
+    use_database()
+    settings = get_settings()
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        # Pages that watch a round keep a connection open for as long as they are looked at
+        timeout_graceful_shutdown=3,
+    )
+
+
+def worker(
+    queues: Annotated[str, typer.Option(help="Queues to work on: gpu, default or both.")] = (
+        "gpu,default"
+    ),
+    concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 4,
+) -> None:
+    """Run a Celery worker alone: generation, training, evaluation."""
+    use_database()
+    flags = ["-Q", queues, "--pool", "threads", "--concurrency", str(concurrency)]
+    become([*_celery(), "worker", *flags, "--loglevel", _level()])
+
+
+def beat() -> None:
+    """Run the clock alone: it wakes the reconciler; one of them is enough for all machines."""
+    from app.settings import get_settings
+    from app.stack.home import make_private
+
+    use_database()
+    home = get_settings().home
+    make_private(home)
+    schedule = make_private(home / "run") / "beat-schedule"
+    become([*_celery(), "beat", "--schedule", str(schedule), "--loglevel", _level()])
+
+
+def migrate() -> None:
+    """Bring the database's schema up to date; make the admin and key the environment names."""
+    from app.stack import bootstrap
+
+    use_database()
+    bootstrap.migrate()
+
+
+def _celery() -> list[str]:
+    # Celery would warn on every start in a container, where root is usual
+    os.environ.setdefault("C_FORCE_ROOT", "1")
+    return [sys.executable, "-m", "celery", "-A", "worker.celery_app"]
+
+
+def _level() -> str:
+    from app.settings import get_settings
+
+    return get_settings().log_level.upper()
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (up, serve, worker, beat, migrate):
+        cli.command()(command)
