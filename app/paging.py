@@ -46,7 +46,7 @@ class Page:
     def of(
         self,
         session: Session,
-        query: Select[Any],
+        query: Select[*tuple[Any, ...]],
         key: InstrumentedAttribute[uuid.UUID],
         view: Callable[[Any], Any],
     ) -> dict[str, Any]:

@@ -126,9 +126,17 @@ def find_actor(request: Request, session: Session) -> Actor | None:
     if scheme:
         if scheme.lower() != "bearer" or not secret.strip():
             raise Unauthorized("Send `Authorization: Bearer <api key>`.")
-        return actor_of_key(session, secret.strip())
+        return actor_of_key(session, _utf8(secret.strip()))
     token = request.cookies.get(COOKIE)
     return actor_of_cookie(session, token) if token else None
+
+
+def _utf8(header: str) -> str:
+    """A header's value as it was meant: servers read bytes as Latin-1, clients send UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def check_csrf(actor: Actor, token: str | None) -> None:

@@ -1,0 +1,181 @@
+"""What can be done to people, keys and memberships: one function a business verb."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import uuid
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, Invalid, NotFound
+from app.people import passwords, text
+from app.people.access import now, token_hash
+from app.people.models import KEY_SCOPES, PROJECT_ROLES, ApiKey, Membership, Person
+from app.people.sessions import sign_out_everywhere
+from app.projects.models import Project
+
+KEY_START = "adpo_"
+
+
+def add_person(
+    session: Session, email: str, name: str = "", role: str = "member", password: str | None = None
+) -> Person:
+    """Create a person; without a password they cannot sign in, only use keys.
+
+    Raises:
+        Invalid: the address, the role or the password is not acceptable.
+        Conflict: somebody has this address.
+    """
+    if role not in ("admin", "member"):
+        raise Invalid("role: one of admin, member.", field="role")
+    stored = passwords.hashed(text.password(password)) if password is not None else None
+    person_id = session.scalar(
+        insert(Person)
+        .values(email=text.email(email), name=name, role=role, password_hash=stored)
+        .on_conflict_do_nothing()
+        .returning(Person.id)
+    )
+    if person_id is None:
+        raise Conflict(f"There is a person with the address {text.email(email)} already.")
+    return session.get_one(Person, person_id)
+
+
+def set_password(
+    session: Session, person: Person, password: str, keep: uuid.UUID | None = None
+) -> None:
+    """Change a password and end the person's sessions, but for the one called ``keep``.
+
+    Raises:
+        Invalid: too short or too long.
+    """
+    person.password_hash = passwords.hashed(text.password(password))
+    sign_out_everywhere(session, person.id, but=keep)
+    session.flush()
+
+
+def change_person(
+    session: Session,
+    person: Person,
+    *,
+    name: str | None = None,
+    role: str | None = None,
+    active: bool | None = None,
+) -> None:
+    """Change what is given; who is made inactive is signed out, and their keys stop working.
+
+    Raises:
+        Conflict: nobody would be left to administer the site.
+    """
+    if person.role == "admin" and person.active and (role == "member" or active is False):
+        admins = select(Person.id).where(Person.role == "admin", Person.active)
+        # Locked, so that two admins cannot demote each other at once
+        if len(session.scalars(admins.with_for_update()).all()) < 2:
+            raise Conflict("This is the only admin; make somebody else admin first.")
+    if name is not None:
+        person.name = name
+    if role is not None:
+        person.role = role
+    if active is not None:
+        person.active = active
+    if active is False:
+        sign_out_everywhere(session, person.id)
+    session.flush()
+
+
+def add_key(
+    session: Session,
+    person: Person,
+    scope: str,
+    name: str = "",
+    project_id: uuid.UUID | None = None,
+    expires_at: dt.datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Create an API key; the secret is returned once and only its hash is kept.
+
+    Raises:
+        Invalid: an unknown scope, an unknown project, or an end that has passed.
+    """
+    if scope not in KEY_SCOPES:
+        raise Invalid(f"scope: one of {', '.join(KEY_SCOPES)}.", field="scope")
+    if project_id is not None and session.get(Project, project_id) is None:
+        raise Invalid("project_id: there is no such project.", field="project_id")
+    if expires_at is not None and expires_at <= now():
+        raise Invalid("expires_at: lies in the past.", field="expires_at")
+    secret = KEY_START + secrets.token_urlsafe(32)
+    key = ApiKey(
+        person_id=person.id,
+        project_id=project_id,
+        name=name,
+        scope=scope,
+        prefix=secret[: len(KEY_START) + 4],
+        key_hash=token_hash(secret),
+        expires_at=expires_at,
+    )
+    session.add(key)
+    session.flush()
+    return key, secret
+
+
+def revoke_key(session: Session, key: ApiKey) -> None:
+    """End a key; ending it twice changes nothing."""
+    if key.revoked_at is None:
+        key.revoked_at = now()
+        session.flush()
+
+
+def add_member(session: Session, project: Project, person: Person, role: str) -> Membership:
+    """Make a person a member, or change the member's role.
+
+    Raises:
+        Invalid: an unknown role.
+        Conflict: the project would be left without an owner.
+    """
+    if role not in PROJECT_ROLES:
+        raise Invalid(f"role: one of {', '.join(PROJECT_ROLES)}.", field="role")
+    if role != "owner":
+        _keep_an_owner(session, project, person.id)
+    session.execute(
+        insert(Membership)
+        .values(project_id=project.id, person_id=person.id, role=role)
+        .on_conflict_do_update(index_elements=["project_id", "person_id"], set_={"role": role})
+    )
+    return session.get_one(Membership, (project.id, person.id), populate_existing=True)
+
+
+def remove_member(session: Session, project: Project, person_id: uuid.UUID) -> None:
+    """End a membership; what the person labelled stays.
+
+    Raises:
+        NotFound: the person is no member.
+        Conflict: the project would be left without an owner.
+    """
+    member = session.get(Membership, (project.id, person_id))
+    if member is None:
+        raise NotFound("This person is not a member of the project.")
+    _keep_an_owner(session, project, person_id)
+    session.delete(member)
+    session.flush()
+
+
+def _keep_an_owner(session: Session, project: Project, leaving: uuid.UUID) -> None:
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    owners = select(Membership.person_id).where(
+        Membership.project_id == project.id, Membership.role == "owner"
+    )
+    if session.scalars(owners).all() == [leaving]:
+        raise Conflict("This is the only owner; make somebody else owner first.")
+
+
+def person_called(session: Session, email: str) -> Person:
+    """The person with this address.
+
+    Raises:
+        NotFound: there is none.
+    """
+    person = session.scalar(select(Person).where(Person.email == func.lower(text.email(email))))
+    if person is None:
+        raise NotFound(f"There is no person with the address {text.email(email)}.")
+    return person

@@ -1,0 +1,45 @@
+"""Checks of what people type, shared by HTTP and the command line."""
+
+from __future__ import annotations
+
+import re
+
+from app.errors import Invalid
+
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 8, 1000
+
+
+def email(value: str) -> str:
+    """An e-mail address as it is stored: trimmed, in lower case.
+
+    Any name and host go, also a host of an intranet: nothing is ever sent there.
+
+    Raises:
+        Invalid: it is no address.
+    """
+    value = value.strip().lower()
+    if not _EMAIL.fullmatch(value) or _unstorable(value):
+        raise Invalid("email: write an address as name@host.", field="email")
+    return value
+
+
+def password(value: str) -> str:
+    """A new password, if it is long enough.
+
+    Raises:
+        Invalid: shorter or longer than what is accepted.
+    """
+    if not SHORTEST_PASSWORD <= len(value) <= LONGEST_PASSWORD or _unstorable(value):
+        raise Invalid(
+            f"password: {SHORTEST_PASSWORD} to {LONGEST_PASSWORD:,} characters.",
+            field="password",
+        )
+    return value
+
+
+def _unstorable(value: str) -> bool:
+    try:
+        return "\x00" in value or not value.encode()
+    except UnicodeEncodeError:
+        return True

@@ -1,0 +1,80 @@
+"""How often somebody may try to sign in: counted in Redis, or here where there is none."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import structlog
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage, RedisStorage, Storage
+from limits.strategies import FixedWindowRateLimiter
+from redis.exceptions import RedisError
+
+from app.errors import TooMany
+from app.people.access import token_hash
+from app.settings import get_settings
+
+log = structlog.get_logger()
+
+# (limit, what it is counted by); an attempt that succeeds is forgotten by the first ones
+PER_PERSON_AND_PLACE = (parse("6/minute"), parse("30/hour"))
+PER_PLACE = parse("100/hour")
+PER_PERSON = parse("200/hour")
+
+_memory = MemoryStorage()
+
+
+@lru_cache
+def _shared() -> Storage | None:
+    url = get_settings().redis_url
+    return RedisStorage(url, socket_timeout=1, socket_connect_timeout=1) if url else None
+
+
+def _buckets(email: str, place: str) -> list[tuple[RateLimitItem, tuple[str, ...]]]:
+    who = token_hash(email)[:32]
+    both = [(limit, ("sign-in", who, place)) for limit in PER_PERSON_AND_PLACE]
+    return [*both, (PER_PLACE, ("sign-in", "place", place)), (PER_PERSON, ("sign-in", who))]
+
+
+def _hit(storage: Storage, email: str, place: str) -> None:
+    limiter = FixedWindowRateLimiter(storage)
+    for limit, names in _buckets(email, place):
+        if not limiter.hit(limit, *names):
+            wait = max(1, math.ceil(limiter.get_window_stats(limit, *names)[0] - time.time()))
+            raise TooMany(f"Too many tries to sign in: wait {wait} s.", retry_after=wait)
+
+
+def _forget(storage: Storage, email: str, place: str) -> None:
+    limiter = FixedWindowRateLimiter(storage)
+    for limit in PER_PERSON_AND_PLACE:
+        limiter.clear(limit, "sign-in", token_hash(email)[:32], place)
+
+
+def _with_storage(call: Callable[[Storage, str, str], None], email: str, place: str) -> None:
+    shared = _shared()
+    if shared is not None:
+        try:
+            call(shared, email, place)
+            return
+        except RedisError as error:
+            log.warning("sign_in_limit_counted_here", error=type(error).__name__)
+    call(_memory, email, place)
+
+
+def count_attempt(email: str, place: str) -> None:
+    """Count an attempt to sign in as ``email`` from the address ``place``.
+
+    Counted before the password is looked at, so attempts side by side cannot slip through.
+
+    Raises:
+        TooMany: with ``retry_after`` in seconds.
+    """
+    _with_storage(_hit, email, place)
+
+
+def forget_attempts(email: str, place: str) -> None:
+    """Start anew after a success."""
+    _with_storage(_forget, email, place)
