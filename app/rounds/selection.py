@@ -105,6 +105,7 @@ def store(
         },
     )
     round.needed = len(batch.chosen)
+    round.metrics = {**round.metrics, "selected": len(batch.chosen)}
 
 
 def strategy_for(project: Project, policy_in: Policy | None) -> tuple[str, str | None]:

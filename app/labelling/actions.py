@@ -1,0 +1,385 @@
+"""Claiming pairs and answering them, one function a verb.
+
+Order of locks, everywhere: round, pair, claims. Callers commit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, Gone, NotFound
+from app.labelling import queries
+from app.labelling.models import Claim, Preference, PreferenceVersion
+from app.projects.models import Pair, Project
+from app.rounds import actions as rounds
+from app.rounds import queries as round_queries
+from app.rounds.models import Round
+from app.settings import get_settings
+
+TRIES = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an annotator or oracle says of a pair, by sides."""
+
+    choice: str
+    strength: int | None = None
+    rationale: str | None = None
+    p_left: float | None = None
+    judge: dict[str, Any] | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ClaimedPair:
+    """A claim with its texts on the sides that this annotator sees."""
+
+    claim: Claim
+    prompt: Any
+    left: str
+    right: str
+
+
+def claim_pairs(
+    session: Session, project: Project, person_id: uuid.UUID, count: int
+) -> list[ClaimedPair]:
+    """Hand out up to ``count`` further pairs of the batch that takes labels now.
+
+    Returns:
+        The claims, most wanted first; none where nothing is left for this person.
+    """
+    round = round_queries.labelling_round(session, project.id)
+    if round is None or project.archived:
+        return []
+    queries.expire_claims(session, round.id)
+    seconds = project.claim_seconds or get_settings().claim_seconds
+    ids: list[uuid.UUID] = []
+    for _ in range(TRIES):  # another claimer may take a slot between snapshot and insert
+        missing = count - len(ids)
+        got = queries.take_claims(session, round, person_id, missing, seconds)
+        ids += got
+        if len(ids) == count or not got:
+            break
+    return _with_texts(session, ids)
+
+
+def waiting_for_others(session: Session, project: Project, person_id: uuid.UUID) -> int:
+    """Open pairs that others hold: a queue that only looks empty."""
+    round = round_queries.labelling_round(session, project.id)
+    return queries.held_by_others(session, round.id, person_id) if round else 0
+
+
+def held_claims(session: Session, project: Project, person_id: uuid.UUID) -> list[ClaimedPair]:
+    """What a person holds already: a page that is opened again shows these first."""
+    return _with_texts(session, queries.live_claims(session, project.id, person_id))
+
+
+def _with_texts(session: Session, ids: list[uuid.UUID]) -> list[ClaimedPair]:
+    return [
+        ClaimedPair(
+            claim,
+            prompt,
+            left=a if claim.left_is == "a" else b,
+            right=b if claim.left_is == "a" else a,
+        )
+        for claim, a, b, prompt in queries.claim_texts(session, ids)
+    ]
+
+
+def prefer(
+    session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, answer: Answer
+) -> tuple[Preference, bool]:
+    """Store a preference; the M-th answered pair completes the batch in this transaction.
+
+    Returns:
+        The preference, and whether it is new (False: the same was said before).
+
+    Raises:
+        NotFound: no such claim, or somebody else's.
+        Conflict: another choice was stored for this claim.
+        Gone: the claim ran out or was given back, and someone else has the slot.
+    """
+    place = _lock(session, claim_id, person_id)
+    standing = queries.preference_on(session, place.pair.id, person_id)
+    if standing is not None:
+        return _again(standing, answer), False
+    _retake(session, place)
+    counted_in = place.round.id if place.counts and place.round else None
+    preference = Preference(
+        project_id=place.claim.project_id,
+        round_id=counted_in or place.claim.round_id,
+        pair_id=place.pair.id,
+        claim_id=place.claim.id,
+        person_id=person_id,
+        left_is=place.claim.left_is,
+        late=counted_in is None,
+    )
+    _say(session, preference, answer, place)
+    session.add(preference)
+    session.flush()
+    _remember(session, preference)
+    _settle(session, place, answer.choice)
+    return preference, True
+
+
+def amend(
+    session: Session, preference_id: uuid.UUID, person_id: uuid.UUID, answer: Answer
+) -> Preference:
+    """Change one's own answer until its batch is complete; the earlier value stays on record.
+
+    Raises:
+        NotFound: no such preference of this person.
+        Conflict: it is part of a complete batch.
+        Gone: it was a skip, and someone else has the pair now.
+    """
+    preference, place = _lock_preference(session, preference_id, person_id)
+    _unsettle(session, place, preference)
+    place.claim.state = "live" if preference.choice != "skip" else "released"
+    session.flush()
+    _retake(session, place)
+    preference.version += 1
+    _say(session, preference, answer, place)
+    session.flush()
+    _remember(session, preference)
+    _settle(session, place, answer.choice)
+    return preference
+
+
+def undo(session: Session, preference_id: uuid.UUID, person_id: uuid.UUID) -> ClaimedPair:
+    """Take one's own answer back; the same person holds the claim again.
+
+    Raises:
+        NotFound, Conflict, Gone: as for :func:`amend`.
+    """
+    preference, place = _lock_preference(session, preference_id, person_id)
+    _unsettle(session, place, preference)
+    place.claim.state = "released"
+    preference.deleted_at = queries.now(session)
+    preference.version += 1
+    session.add(PreferenceVersion(preference_id=preference.id, version=preference.version))
+    session.flush()
+    _retake(session, place)
+    return _with_texts(session, [place.claim.id])[0]
+
+
+def release(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> None:
+    """Give a claim back to the others.
+
+    Raises:
+        NotFound: no such claim of this person.
+        Conflict: it is answered already.
+    """
+    claim = _lock(session, claim_id, person_id).claim
+    if claim.state in ("answered", "skipped"):
+        raise Conflict("This claim is answered: undo the preference instead.")
+    claim.state = "released"
+
+
+@dataclass
+class _Place:
+    """A claim under lock, with its pair and the round that the pair is in now."""
+
+    claim: Claim
+    pair: Pair
+    round: Round | None
+    project: Project
+
+    @property
+    def counts(self) -> bool:
+        """Whether an answer fills a slot of a batch that takes labels."""
+        return (
+            self.round is not None
+            and self.round.state == "labelling"
+            and self.pair.state in ("open", "dropped")
+        )
+
+
+def _lock(
+    session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int = TRIES
+) -> _Place:
+    claim = queries.claim_of(session, claim_id, person_id)
+    if claim is None:
+        raise NotFound("There is no such claim of yours.")
+    seen = session.get_one(Pair, claim.pair_id, populate_existing=True)
+    # The round first: a batch completes under this lock, and lock order is round, pair, claims.
+    round = round_queries.lock_round(session, seen.round_id) if seen.round_id else None
+    pair = queries.lock_pair(session, claim.pair_id)
+    if pair.round_id != (round.id if round else None):
+        if tries == 0:
+            raise Conflict("The pair keeps changing its round: send the answer again.")
+        return _lock(session, claim_id, person_id, tries - 1)
+    session.refresh(claim, with_for_update=True)
+    return _Place(claim, pair, round, session.get_one(Project, claim.project_id))
+
+
+def _lock_preference(
+    session: Session, preference_id: uuid.UUID, person_id: uuid.UUID
+) -> tuple[Preference, _Place]:
+    preference = queries.preference_of(session, preference_id, person_id)
+    if preference is None:
+        raise NotFound("There is no such preference of yours.")
+    place = _lock(session, preference.claim_id, person_id)
+    session.refresh(preference)
+    if preference.deleted_at is not None:
+        raise NotFound("There is no such preference of yours.")
+    if preference.frozen_in is not None:
+        raise Conflict("Its batch is complete: this preference can no longer be changed.")
+    return preference, place
+
+
+def _again(standing: Preference, answer: Answer) -> Preference:
+    if standing.choice != answer.choice:
+        raise Conflict(
+            f"You said {standing.choice} for this pair: amend that preference to change it.",
+            preference=str(standing.id),
+        )
+    return standing
+
+
+def _retake(session: Session, place: _Place) -> None:
+    """Make the claim hold a slot again, its own or another free one of the pair.
+
+    An expired claim counts still, unless every slot it could have went to someone else.
+    """
+    if place.claim.state == "live":
+        return  # even past its time: whoever takes a slot over marks the old claim first
+    others = [c for c in queries.claims_on(session, place.pair.id) if c.id != place.claim.id]
+    for claim in others:
+        if claim.person_id == place.claim.person_id:
+            claim.state = "released"  # the same person claimed the pair anew: one hold is enough
+    now = queries.now(session)
+    for claim in others:
+        if claim.state == "live" and claim.expires_at < now:
+            claim.state = "expired"
+    session.flush()
+    taken = {c.slot for c in others if c.state in ("live", "answered")}
+    free = [s for s in range(max(place.pair.slots, place.claim.slot + 1)) if s not in taken]
+    if not free:
+        raise Gone("Your claim ran out and the pair was given to someone else.")
+    if place.claim.slot in taken:
+        place.claim.slot = free[0]
+    place.claim.state = "live"
+    seconds = place.project.claim_seconds or get_settings().claim_seconds
+    place.claim.expires_at = max(place.claim.expires_at, now + dt.timedelta(seconds=seconds))
+    session.flush()
+
+
+def _say(session: Session, preference: Preference, answer: Answer, place: _Place) -> None:
+    left_is = preference.left_is
+    sides = {"left": left_is, "right": "b" if left_is == "a" else "a"}
+    preference.choice = answer.choice
+    preference.chosen = sides.get(answer.choice)
+    preference.strength = answer.strength
+    preference.rationale = answer.rationale
+    preference.p_left = answer.p_left
+    preference.judge = answer.judge
+    now = queries.now(session)
+    preference.updated_at = now
+    preference.seconds = (
+        answer.seconds
+        if answer.seconds is not None
+        else (now - place.claim.created_at).total_seconds()
+    )
+
+
+def _remember(session: Session, preference: Preference) -> None:
+    session.add(
+        PreferenceVersion(
+            preference_id=preference.id,
+            version=preference.version,
+            choice=preference.choice,
+            chosen=preference.chosen,
+            strength=preference.strength,
+            rationale=preference.rationale,
+            p_left=preference.p_left,
+            judge=preference.judge,
+        )
+    )
+    session.flush()
+
+
+def _answers(session: Session, pair: Pair) -> int:
+    return sum(c.state == "answered" for c in queries.claims_on(session, pair.id))
+
+
+def _settle(session: Session, place: _Place, choice: str) -> None:
+    """Fill the slot, or pass the pair on, and see whether the batch is complete."""
+    place.claim.state = "skipped" if choice == "skip" else "answered"
+    session.flush()
+    if choice == "skip":
+        if place.counts and place.round is not None:
+            _replace_if_unwanted(session, place, place.round)
+        return
+    if not place.counts or place.round is None:
+        place.pair.state = "answered"
+        return
+    if place.pair.state == "dropped":
+        place.pair.state = "open"
+    if _answers(session, place.pair) >= place.pair.slots:
+        place.pair.state = "answered"
+        session.flush()
+        rounds.count_answered(session, place.round, place.project)
+
+
+def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
+    """Replace a pair that everyone eligible has skipped by the next in line; none left: M - 1."""
+    pair = place.pair
+    claims = queries.claims_on(session, pair.id)
+    skipped = {c.person_id for c in claims if c.state == "skipped"}
+    answered = {c.person_id for c in claims if c.state == "answered"}
+    people = round_queries.eligible_people(session, round.project_id) | {place.claim.person_id}
+    if people - skipped - answered:
+        return
+    if answered:  # nobody else will fill its other slots: what was said has to do
+        pair.state = "answered"
+        session.flush()
+        rounds.count_answered(session, round, place.project)
+        return
+    pair.state = "dropped"
+    session.flush()
+    imported = place.project.source == "imported"
+    successor = round_queries.next_in_line(session, round, audit=pair.audit, imported=imported)
+    if successor is None:
+        round.needed -= 1
+        round.progress_total = round.needed
+        rounds.complete_if_full(session, round, place.project)
+        return
+    successor.state, successor.round_id = "open", round.id
+    successor.slots, successor.audit = pair.slots, pair.audit
+    if successor.rank is None:
+        successor.rank = pair.rank
+    session.flush()
+
+
+def _unsettle(session: Session, place: _Place, preference: Preference) -> None:
+    """Undo what :func:`_settle` did, while the label is not fixed yet."""
+    pair, round = place.pair, place.round
+    if round is None or round.state != "labelling":
+        if pair.state == "answered" and _answers(session, pair) <= 1:
+            pair.state = "unused" if round is not None else "pool"
+    elif pair.state == "answered":
+        pair.state = "open"
+        round.answered -= 1
+        round.progress_done = round.answered
+    elif pair.state == "dropped" and preference.choice == "skip":
+        _bring_back(session, pair, round)
+    session.flush()
+
+
+def _bring_back(session: Session, pair: Pair, round: Round) -> None:
+    """A dropped pair is open again: its successor goes back, or the shrunken batch grows."""
+    pair.state = "open"
+    if round.needed < round.metrics.get("selected", round.needed):
+        round.needed += 1
+        round.progress_total = round.needed
+        return
+    session.flush()
+    successor = queries.untouched_pair(session, round.id, pair)
+    if successor is not None:
+        successor.state = "pool"

@@ -1,0 +1,255 @@
+"""All SQL of claims and preferences."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, func, select, text, update
+from sqlalchemy.orm import Session, load_only
+
+from app.labelling.models import Claim, Preference
+from app.people.models import Person
+from app.projects.models import Pair, Prompt
+from app.rounds.models import Round
+
+# One statement: lock free pairs in the acquisition's order, skipping those that somebody else
+# is claiming this instant, and take the first free slot of each. A slot taken since the
+# snapshot meets the unique index and is left out: the caller asks again.
+_TAKE = text(
+    """
+    WITH free AS (
+        SELECT p.id AS pair_id, s.slot
+        FROM pairs p CROSS JOIN LATERAL (
+            SELECT slot FROM generate_series(0, p.slots - 1) AS slot
+            WHERE NOT EXISTS (
+                SELECT 1 FROM claims c
+                WHERE c.pair_id = p.id AND c.slot = slot AND c.state IN ('live', 'answered'))
+            LIMIT 1) s
+        WHERE p.round_id = :round AND p.state = 'open'
+          AND NOT EXISTS (
+              SELECT 1 FROM claims c
+              WHERE c.pair_id = p.id AND c.person_id = :person
+                AND c.state IN ('live', 'answered', 'skipped'))
+        ORDER BY p.rank, p.id
+        LIMIT :count
+        FOR UPDATE OF p SKIP LOCKED
+    )
+    INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
+                        expires_at)
+    SELECT gen_random_uuid(), :project, :round, pair_id, slot, :person,
+           CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
+           'live', now() + make_interval(secs => :seconds)
+    FROM free
+    ON CONFLICT DO NOTHING
+    RETURNING id
+    """
+)
+
+# Pairs of the round that this person could still answer but that others hold.
+_HELD = text(
+    """
+    SELECT count(*) FROM pairs p
+    WHERE p.round_id = :round AND p.state = 'open'
+      AND NOT EXISTS (
+          SELECT 1 FROM claims c
+          WHERE c.pair_id = p.id AND c.person_id = :person
+            AND c.state IN ('live', 'answered', 'skipped'))
+    """
+)
+
+
+def expire_claims(session: Session, round_id: uuid.UUID | None = None) -> int:
+    """Give claims whose time ran out back to the pool (of one round, or of all)."""
+    stale = select(Claim.id).where(Claim.state == "live", Claim.expires_at < func.now())
+    if round_id is not None:
+        pairs = select(Pair.id).where(Pair.round_id == round_id, Pair.state == "open")
+        stale = stale.where(Claim.pair_id.in_(pairs))
+    result = session.execute(
+        update(Claim)
+        .where(Claim.id.in_(stale.with_for_update(skip_locked=True)))
+        .values(state="expired")
+        .returning(Claim.id)
+    )
+    return len(result.all())
+
+
+def take_claims(
+    session: Session, round: Round, person_id: uuid.UUID, count: int, seconds: int
+) -> list[uuid.UUID]:
+    """Claim up to ``count`` free slots of the round's pairs for a person."""
+    values = {
+        "project": round.project_id,
+        "round": round.id,
+        "person": person_id,
+        "seconds": seconds,
+    }
+    return list(session.scalars(_TAKE, {**values, "count": count}))
+
+
+def held_by_others(session: Session, round_id: uuid.UUID, person_id: uuid.UUID) -> int:
+    """Open pairs of the round this person may answer once their holders give them back."""
+    return session.scalar(_HELD, {"round": round_id, "person": person_id}) or 0
+
+
+def claim_texts(session: Session, ids: Sequence[uuid.UUID]) -> Sequence[Any]:
+    """(Claim, completion_a, completion_b, prompt) of claims, in the batch's order."""
+    return session.execute(
+        select(Claim, Pair.completion_a, Pair.completion_b, Prompt.content)
+        .join(Pair, Pair.id == Claim.pair_id)
+        .join(Prompt, Prompt.id == Pair.prompt_id)
+        .where(Claim.id.in_(ids))
+        .order_by(Pair.rank, Pair.id)
+    ).all()
+
+
+def claim_of(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> Claim | None:
+    """The person's claim."""
+    return session.scalar(
+        select(Claim)
+        .where(Claim.id == claim_id, Claim.person_id == person_id)
+        .execution_options(populate_existing=True)
+    )
+
+
+def lock_pair(session: Session, pair_id: uuid.UUID) -> Pair:
+    """The pair, locked: slots are given out and filled under this lock."""
+    return session.scalars(
+        select(Pair)
+        .where(Pair.id == pair_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def claims_on(session: Session, pair_id: uuid.UUID) -> list[Claim]:
+    """Every claim on a pair that holds a slot or keeps a person from it."""
+    return list(
+        session.scalars(
+            select(Claim)
+            .where(Claim.pair_id == pair_id, Claim.state.in_(("live", "answered", "skipped")))
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def untouched_pair(session: Session, round_id: uuid.UUID, instead_of: Pair) -> Pair | None:
+    """The least wanted open pair of the round that nobody has looked at, locked."""
+    touched = select(Claim.id).where(Claim.pair_id == Pair.id)
+    return session.scalar(
+        select(Pair)
+        .where(
+            Pair.round_id == round_id,
+            Pair.state == "open",
+            Pair.audit == instead_of.audit,
+            Pair.id != instead_of.id,
+            ~touched.exists(),
+        )
+        .order_by(Pair.rank.desc(), Pair.id.desc())
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def live_claims(session: Session, project_id: uuid.UUID, person_id: uuid.UUID) -> list[uuid.UUID]:
+    """What a person holds now in a project, oldest first."""
+    return list(
+        session.scalars(
+            select(Claim.id)
+            .where(
+                Claim.project_id == project_id,
+                Claim.person_id == person_id,
+                Claim.state == "live",
+                Claim.expires_at > func.now(),
+            )
+            .order_by(Claim.created_at)
+        )
+    )
+
+
+def preference_on(session: Session, pair_id: uuid.UUID, person_id: uuid.UUID) -> Preference | None:
+    """What a person said of a pair, if it stands."""
+    return session.scalar(
+        select(Preference).where(
+            Preference.pair_id == pair_id,
+            Preference.person_id == person_id,
+            Preference.deleted_at.is_(None),
+        )
+    )
+
+
+def preference_of(
+    session: Session, preference_id: uuid.UUID, person_id: uuid.UUID
+) -> Preference | None:
+    """The person's own preference, if it stands."""
+    return session.scalar(
+        select(Preference).where(
+            Preference.id == preference_id,
+            Preference.person_id == person_id,
+            Preference.deleted_at.is_(None),
+        )
+    )
+
+
+def last_preference(
+    session: Session, project_id: uuid.UUID, person_id: uuid.UUID
+) -> Preference | None:
+    """The newest answer of a person that may still be undone."""
+    return session.scalar(
+        select(Preference)
+        .where(
+            Preference.project_id == project_id,
+            Preference.person_id == person_id,
+            Preference.deleted_at.is_(None),
+            Preference.frozen_in.is_(None),
+        )
+        .order_by(Preference.updated_at.desc())
+        .limit(1)
+    )
+
+
+def labels(project_id: uuid.UUID, person_id: uuid.UUID | None = None) -> Select[Any]:
+    """(Preference, Pair, prompt, annotator's address) of a project's labels, or of one person's."""
+    query = (
+        select(Preference, Pair, Prompt.content, Person.email)
+        .join(Pair, Pair.id == Preference.pair_id)
+        .join(Prompt, Prompt.id == Pair.prompt_id)
+        .join(Person, Person.id == Preference.person_id)
+        .options(load_only(Pair.external_id, Pair.policy_id))
+        .where(Preference.project_id == project_id, Preference.deleted_at.is_(None))
+    )
+    return query if person_id is None else query.where(Preference.person_id == person_id)
+
+
+def project_of(session: Session, subject: uuid.UUID) -> uuid.UUID | None:
+    """The project of a claim or preference, by its id."""
+    return session.scalar(
+        select(Claim.project_id)
+        .where(Claim.id == subject)
+        .union_all(select(Preference.project_id).where(Preference.id == subject))
+        .limit(1)
+    )
+
+
+def mine_in_round(session: Session, round_id: uuid.UUID, person_id: uuid.UUID) -> int:
+    """How many pairs of a round a person has answered."""
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(Claim)
+            .where(
+                Claim.round_id == round_id,
+                Claim.person_id == person_id,
+                Claim.state == "answered",
+            )
+        )
+        or 0
+    )
+
+
+def now(session: Session) -> dt.datetime:
+    """The database's clock: the only one that claims are measured by."""
+    clock: dt.datetime = session.scalars(select(func.clock_timestamp())).one()
+    return clock
