@@ -21,12 +21,12 @@ from app.rounds.models import Round
 _TAKE = text(
     """
     WITH free AS (
-        SELECT p.id AS pair_id, s.slot
+        SELECT p.id AS pair_id, s.n
         FROM pairs p CROSS JOIN LATERAL (
-            SELECT slot FROM generate_series(0, p.slots - 1) AS slot
+            SELECT g.n FROM generate_series(0, p.slots - 1) AS g(n)
             WHERE NOT EXISTS (
                 SELECT 1 FROM claims c
-                WHERE c.pair_id = p.id AND c.slot = slot AND c.state IN ('live', 'answered'))
+                WHERE c.pair_id = p.id AND c.slot = g.n AND c.state IN ('live', 'answered'))
             LIMIT 1) s
         WHERE p.round_id = :round AND p.state = 'open'
           AND NOT EXISTS (
@@ -39,7 +39,7 @@ _TAKE = text(
     )
     INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
                         expires_at)
-    SELECT gen_random_uuid(), :project, :round, pair_id, slot, :person,
+    SELECT gen_random_uuid(), :project, :round, pair_id, n, :person,
            CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
            'live', now() + make_interval(secs => :seconds)
     FROM free
