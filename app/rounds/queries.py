@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, select, text
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Text, and_, cast, func, select, text
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.labelling.models import Claim, Preference
 from app.people.models import Membership, Person
@@ -152,17 +152,28 @@ def trains(project: Project) -> tuple[str, ...]:
     return ("left", "right", "tie") if ties == "half" else ("left", "right")
 
 
+def seen_by_policy(round: Round) -> ColumnElement[bool]:
+    """Whether the policy that the round starts from was trained on ``Preference``."""
+    earlier = aliased(TrainingLabel)  # never the caller's own row of the same table
+    return (
+        select(earlier.preference_id)
+        .join(Policy, Policy.round_id == earlier.round_id)
+        .where(Policy.id == round.policy_in_id, earlier.preference_id == Preference.id)
+        .correlate(Preference)
+        .exists()
+    )
+
+
 def has_new_labels(session: Session, round: Round, project: Project) -> bool:
     """Whether the round's frozen labels hold a trainable one that its policy has not seen."""
-    seen = exists().where(
-        TrainingLabel.preference_id == Preference.id,
-        TrainingLabel.round_id == Policy.round_id,
-        Policy.id == round.policy_in_id,
-    )
     query = (
         select(Preference.id)
         .join(TrainingLabel, TrainingLabel.preference_id == Preference.id)
-        .where(TrainingLabel.round_id == round.id, Preference.choice.in_(trains(project)), ~seen)
+        .where(
+            TrainingLabel.round_id == round.id,
+            Preference.choice.in_(trains(project)),
+            ~seen_by_policy(round),
+        )
         .limit(1)
     )
     return session.scalar(query) is not None

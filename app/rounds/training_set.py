@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, exists, select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.labelling.models import Preference, PreferenceVersion
-from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round, TrainingLabel
-from app.rounds.queries import trains
+from app.rounds.queries import seen_by_policy, trains
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,8 @@ def _aggregate(answers: list[Row[Any]], project: Project) -> TrainingPair:
 
 
 def _frozen(session: Session, round: Round, project: Project) -> Iterable[Row[Any]]:
-    seen = exists().where(
-        TrainingLabel.preference_id == Preference.id,
-        TrainingLabel.round_id == Policy.round_id,
-        Policy.id == round.policy_in_id,
-    )
     query = (
-        select(Pair, Prompt.content, PreferenceVersion, (~seen).label("new"))
+        select(Pair, Prompt.content, PreferenceVersion, (~seen_by_policy(round)).label("new"))
         .select_from(TrainingLabel)
         .join(Preference, Preference.id == TrainingLabel.preference_id)
         .join(

@@ -33,9 +33,7 @@ class World:
                 s.add(person)
                 s.flush()
                 if role:
-                    s.add(
-                        Membership(project_id=self.project.id, person_id=person.id, role=role)
-                    )
+                    s.add(Membership(project_id=self.project.id, person_id=person.id, role=role))
                 self.people[name] = person.id
         return self.people[name]
 

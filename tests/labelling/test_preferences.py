@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database import transaction
 from app.errors import Conflict, NotFound
+from app.labelling import actions
 from app.models import Preference, PreferenceVersion, Run, TrainingLabel
 from app.rounds import actions as rounds
 
@@ -71,8 +72,8 @@ def test_the_database_refuses_a_second_preference_of_a_person_on_a_pair(world):
     w = world(2)
     w.open()
     first = w.prefer("ann", w.claim("ann")[0], "tie")
+    columns = ("project_id", "round_id", "pair_id", "claim_id", "person_id", "left_is")
     with pytest.raises(IntegrityError, match="uq_preferences"), transaction() as s:
-        columns = ("project_id", "round_id", "pair_id", "claim_id", "person_id", "left_is")
         s.add(Preference(choice="tie", **{c: getattr(first, c) for c in columns}))
 
 
@@ -211,11 +212,14 @@ def test_a_failed_transaction_rings_no_bell_and_stores_nothing(world):
     w = world(1)
     w.open()
     claimed = w.claim("ann")[0]
-    with pytest.raises(RuntimeError), transaction() as s:
-        from app.labelling import actions
 
-        actions.prefer(s, claimed.claim.id, w.person("ann"), actions.Answer("left"))
-        raise RuntimeError("the process died here")
+    def die():
+        with transaction() as s:
+            actions.prefer(s, claimed.claim.id, w.person("ann"), actions.Answer("left"))
+            raise RuntimeError("the process died here")
+
+    with pytest.raises(RuntimeError):
+        die()
     assert w.round().state == "labelling"
     with transaction() as s:
         assert s.scalars(select(Preference)).all() == []
