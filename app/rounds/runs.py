@@ -1,0 +1,215 @@
+"""The hold a worker has on model work: taking, renewing, publishing under the fencing number.
+
+Every function that locks both locks the round first and its run second, as the actions of people
+do, so that a cancellation and a heartbeat cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, func, or_, select, text
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.rounds import events, queries, stages
+from app.rounds.models import Round, Run
+
+MAX_STUCK = 3
+"""Attempts without progress after which a run has failed."""
+
+WAKE_AFTER_SECONDS = 3
+"""Age of a waiting run at which its first wake-up call counts as lost."""
+
+# Turn by turn among the projects (the one served longest ago goes first), oldest first within one.
+_TAKE = text(
+    """
+    UPDATE runs SET state = 'running', attempt = attempt + 1, stuck = stuck + 1,
+           lease_owner = :owner, lease_expires_at = now() + make_interval(secs => :seconds),
+           started_at = clock_timestamp(), done = 0, error = NULL
+    WHERE id = (
+        SELECT r.id FROM runs r
+        WHERE r.state = 'queued' AND r.kind = ANY(:kinds) AND NOT r.cancel_requested
+        ORDER BY (SELECT max(p.started_at) FROM runs p WHERE p.project_id = r.project_id)
+                     NULLS FIRST,
+                 r.created_at, r.shard
+        LIMIT 1
+        FOR UPDATE OF r SKIP LOCKED
+    )
+    RETURNING id
+    """
+)
+
+
+def take(session: Session, owner: str, lease_seconds: float, kinds: Sequence[str]) -> Run | None:
+    """Hold the next waiting run under a new fencing number, or None when none waits.
+
+    Args:
+        owner: ``hostname:pid:uuid`` of the worker process.
+        lease_seconds: how long the hold lasts without :func:`renew`.
+        kinds: the kinds of run this worker does.
+    """
+    run_id = session.scalar(_TAKE, {"owner": owner, "seconds": lease_seconds, "kinds": list(kinds)})
+    if run_id is None:
+        return None
+    return session.get_one(Run, run_id, populate_existing=True)
+
+
+def renew(
+    session: Session,
+    run_id: uuid.UUID,
+    attempt: int,
+    lease_seconds: float,
+    done: int,
+    total: int,
+    stage: str,
+    checkpoint: str | None = None,
+) -> bool:
+    """Lengthen the hold and publish progress.
+
+    Args:
+        done, total: of ``stage``, in the stage's own units (pairs, steps).
+        checkpoint: where a resuming attempt goes on. A new one is progress that lasts, so the
+            count of attempts without progress starts again.
+
+    Returns:
+        False when the hold was lost or a cancellation is wanted: stop the work, write nothing.
+    """
+    run = hold(session, run_id, attempt)
+    if run is None or run.cancel_requested:
+        return False
+    run.lease_expires_at = func.now() + _seconds(lease_seconds)
+    run.done, run.total = done, total
+    if checkpoint is not None and checkpoint != run.checkpoint_uri:
+        run.checkpoint_uri, run.stuck = checkpoint, 0
+    _show_progress(session, run, stage)
+    session.flush()
+    return True
+
+
+def hold(session: Session, run_id: uuid.UUID, attempt: int) -> Run | None:
+    """The run with its round, locked to the end of the transaction; None when it is not ours.
+
+    A hold is lost once somebody else took the run or the reconciler put it back. Everything that
+    a worker stores goes through here first: whoever lost the lease cannot write.
+    """
+    round_id = session.scalar(select(Run.round_id).where(Run.id == run_id))
+    if round_id is None or queries.lock_round(session, round_id) is None:
+        return None
+    return session.scalar(
+        select(Run)
+        .where(Run.id == run_id, Run.attempt == attempt, Run.state == "running")
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def wanted(session: Session, run_id: uuid.UUID, attempt: int) -> bool:
+    """Whether the hold stands and nobody asked to cancel; locks nothing."""
+    found = session.scalar(
+        select(Run.id).where(
+            Run.id == run_id,
+            Run.attempt == attempt,
+            Run.state == "running",
+            Run.cancel_requested.is_(False),
+        )
+    )
+    return found is not None
+
+
+def give_up(session: Session, run: Run, why: str | None) -> None:
+    """Put a held run back to be taken anew; call it with what :func:`hold` returned.
+
+    Args:
+        why: what went wrong in this attempt; None for a worker that stops in good order, whose
+            attempt does not count. The third attempt without progress fails the round.
+    """
+    if why is None:
+        run.stuck = max(0, run.stuck - 1)
+        _requeue(session, run)
+    elif run.stuck >= MAX_STUCK:
+        stages.failed(session, run, f"{MAX_STUCK} attempts ended without progress. Last: {why}")
+    else:
+        run.error = why
+        events.record(
+            session,
+            "run.requeued",
+            project_id=run.project_id,
+            round_id=run.round_id,
+            run=run.kind,
+            attempt=run.attempt,
+        )
+        _requeue(session, run)
+    session.flush()
+
+
+def requeue_expired(session: Session) -> int:
+    """Put runs back whose lease ran out; how many there were."""
+    expired = session.execute(
+        select(Run.id, Run.attempt)
+        .where(Run.state == "running", Run.lease_expires_at < func.now())
+        .order_by(Run.round_id, Run.id)
+    ).all()
+    count = 0
+    for run_id, attempt in expired:
+        run = hold(session, run_id, attempt)
+        if run is not None and not _lease_stands(session, run_id):
+            give_up(session, run, run.error or "the worker that held it fell silent")
+            count += 1
+    return count
+
+
+def wake(session: Session) -> int:
+    """Ring once more for runs that wait longer than a wake-up call takes; how many wait."""
+    waiting = session.execute(
+        select(Run.round_id, func.count())
+        .where(
+            Run.state == "queued",
+            or_(
+                Run.attempt > 0,
+                Run.created_at < func.now() - _seconds(WAKE_AFTER_SECONDS),
+            ),
+        )
+        .group_by(Run.round_id)
+    ).all()
+    for round_id, _ in waiting:
+        jobs.ring(session, "activedpo.round", round_id)
+    return sum(count for _, count in waiting)
+
+
+def _seconds(seconds: float) -> ColumnElement[dt.timedelta]:
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def _lease_stands(session: Session, run_id: uuid.UUID) -> bool:
+    return bool(session.scalar(select(Run.lease_expires_at >= func.now()).where(Run.id == run_id)))
+
+
+def _requeue(session: Session, run: Run) -> None:
+    run.state, run.lease_owner, run.lease_expires_at = "queued", None, None
+    jobs.ring(session, "activedpo.round", run.round_id)
+
+
+def _show_progress(session: Session, run: Run, stage: str) -> None:
+    round = session.get_one(Round, run.round_id)
+    if round.state == "queued":
+        round.state = "generating"
+        events.record(session, "generating", project_id=round.project_id, round_id=round.id)
+    done, total = _others(session, run)
+    round.stage = stage
+    round.progress_done, round.progress_total = done + run.done, total + run.total
+
+
+def _others(session: Session, run: Run) -> tuple[int, int]:
+    """(done, total) of the round's other shards, so that the round's progress is their sum."""
+    if run.kind != "generate":
+        return 0, 0
+    row = session.execute(
+        select(
+            func.coalesce(func.sum(Run.total).filter(Run.state == "done"), 0),
+            func.coalesce(func.sum(Run.total), 0),
+        ).where(Run.round_id == run.round_id, Run.kind == run.kind, Run.id != run.id)
+    ).one()
+    return int(row[0]), int(row[1])

@@ -1,0 +1,89 @@
+"""The Celery application: two kinds of wake-up call and the clock.
+
+A message is never the truth. It is acknowledged before the work begins, so that work of hours
+cannot be redelivered; what is to be done stands in Postgres, and the reconciler asks again.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery, signals
+
+from app.settings import get_settings
+from worker import logs, reconciler
+from worker.device import Device
+from worker.task import task
+
+settings = get_settings()
+app = Celery("activedpo", broker=settings.redis_url, set_as_current=False)
+app.conf.update(
+    task_serializer="json",
+    accept_content=["json"],
+    task_ignore_result=True,
+    task_acks_late=False,
+    worker_prefetch_multiplier=1,
+    worker_pool="threads",
+    worker_concurrency=4,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={"socket_keepalive": True, "health_check_interval": 10},
+    task_default_queue="default",
+    task_create_missing_queues=True,
+    task_queues=None,
+    task_routes={"activedpo.round": {"queue": "gpu"}, "activedpo.reconcile": {"queue": "default"}},
+    # in memory: the clock needs no file, and a shelf of pickles least of all
+    beat_scheduler="celery.beat:Scheduler",
+    beat_schedule={
+        "reconcile": {
+            "task": "activedpo.reconcile",
+            "schedule": settings.reconcile_seconds,
+            "options": {"queue": "default", "expires": settings.reconcile_seconds},
+        }
+    },
+)
+
+
+@lru_cache(maxsize=1)
+def device() -> Device:
+    """The accelerator of this worker process."""
+    return Device()
+
+
+@app.task(name="activedpo.round")  # type: ignore[untyped-decorator]
+@task
+def round_(*_: str) -> None:
+    """A round may have work: do whatever waits, of any round."""
+    device().drain()
+
+
+@app.task(name="activedpo.reconcile")  # type: ignore[untyped-decorator]
+@task
+def reconcile(*_: str) -> None:
+    """Ask again for what was forgotten, lost or left behind."""
+    reconciler.reconcile()
+
+
+@signals.setup_logging.connect
+def _logging(**_: Any) -> None:
+    logs.configure(settings.log_level)
+
+
+@signals.worker_ready.connect
+def _at_start(**_: Any) -> None:
+    # in a thread of its own, so that a database that is not there yet holds up nobody
+    threading.Thread(target=_first_look, daemon=True).start()
+
+
+def _first_look() -> None:
+    task(reconciler.reconcile)()
+
+
+@signals.worker_shutting_down.connect
+def _at_stop(**_: Any) -> None:
+    device().stop()

@@ -1,0 +1,173 @@
+"""The loop around the accelerator: take a run, let the child do it, store the outcome, again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from activedpo.errors import ActiveDPOError
+from app.database import transaction
+from app.rounds import runs, stages
+from app.rounds.models import Run
+from app.settings import get_settings
+from worker import evaluate, generate, train
+from worker.accelerator import Accelerator, CrashedError, RefusedError
+from worker.hold import Hold, HoldLostError, Progress
+from worker.work import Wire
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class Job(Protocol):
+    """One kind of run: ``load`` and ``store`` here in short transactions, ``compute`` in the child."""
+
+    WORK: Wire[Any]
+    OUTCOME: Wire[Any]
+
+    def load(self, session: Session, run: Run) -> Any: ...
+    def store(self, session: Session, run: Run, work: Any, outcome: Any) -> None: ...
+
+
+JOBS: dict[str, Job] = {"generate": generate, "train": train, "evaluate": evaluate}
+
+
+def passing(error: BaseException) -> bool:
+    """Whether the database may well answer if asked again: restarted, busy, deadlocked."""
+    return isinstance(error, DBAPIError) and (
+        error.connection_invalidated or type(error).__name__ == "OperationalError"
+    )
+
+
+patiently = retry(
+    retry=retry_if_exception(passing),
+    wait=wait_random_exponential(max=3),
+    stop=stop_after_delay(60),
+    reraise=True,
+)
+
+
+class Device:
+    """This worker's accelerator. One thread at a time drains the waiting runs."""
+
+    def __init__(self) -> None:
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self.accelerator = Accelerator()
+        self.stopping = threading.Event()
+        self._busy = threading.Lock()
+        self._wanted = threading.Event()
+
+    def drain(self) -> None:
+        """Do every run that waits. Returns at once where another thread is at it.
+
+        A call that comes while another thread is about to leave is not lost: it is noted before
+        the lock is tried, and whoever holds the lock looks at the note after letting go.
+        """
+        self._wanted.set()
+        while self._wanted.is_set() and self._busy.acquire(blocking=False):
+            try:
+                self._wanted.clear()
+                while not self.stopping.is_set() and self._one():
+                    pass
+            finally:
+                self._busy.release()
+
+    def stop(self) -> None:
+        """End the work at once; what was held goes back without counting as a failed attempt."""
+        self.stopping.set()
+        self.accelerator.end()
+
+    def _one(self) -> bool:
+        settings = get_settings()
+        with transaction() as session:
+            run = runs.take(session, self.owner, settings.lease_seconds, list(JOBS))
+        if run is None:
+            return False
+        with structlog.contextvars.bound_contextvars(
+            run=str(run.id), round=str(run.round_id), kind=run.kind, attempt=run.attempt
+        ):
+            self._attempt(run)
+        return True
+
+    def _attempt(self, run: Run) -> None:
+        log.info("run_taken")
+        try:
+            self._carry_out(run)
+        except HoldLostError:
+            log.info("hold_lost")
+        except (RefusedError, ActiveDPOError) as error:
+            log.info("run_refused", reason=str(error))
+            self._close(run, lambda session, mine: stages.failed(session, mine, str(error)))
+        except Exception as error:
+            if not isinstance(error, CrashedError):
+                log.exception("run_crashed")
+            why = None if self.stopping.is_set() else _said(error)
+            log.warning("run_given_up", reason=why)
+            self._close(run, lambda session, mine: runs.give_up(session, mine, why))
+        else:
+            log.info("run_done")
+
+    def _carry_out(self, run: Run) -> None:
+        job, settings = JOBS[run.kind], get_settings()
+        work = _loaded(job, run)
+        progress = Progress("loading", 0, run.total)
+        hold = Hold(
+            run.id,
+            run.attempt,
+            settings.lease_seconds,
+            settings.heartbeat_seconds,
+            progress,
+            self.accelerator.kill,
+        )
+        with hold:
+            try:
+                answer = self.accelerator.run(run.kind, job.WORK.pack(work), progress.update)
+                outcome = job.OUTCOME.unpack(answer)
+                if run.kind == "train":
+                    outcome = train.keep(work, outcome)
+            except Exception as error:
+                if hold.lost.is_set():
+                    raise HoldLostError from error
+                raise
+        _publish(job, run, work, outcome)
+
+    def _close(self, run: Run, end: Callable[[Session, Run], None]) -> None:
+        try:
+            _under_hold(run, end)
+        except HoldLostError:
+            log.info("hold_lost")
+        except DBAPIError as error:  # the reconciler finds the run when its lease is over
+            log.warning("run_left_to_its_lease", error=type(error).__name__)
+
+
+@patiently
+def _loaded(job: Job, run: Run) -> Any:
+    with transaction() as session:
+        return job.load(session, run)
+
+
+def _publish(job: Job, run: Run, work: Any, outcome: Any) -> None:
+    _under_hold(run, lambda session, mine: job.store(session, mine, work, outcome))
+
+
+@patiently
+def _under_hold(run: Run, write: Callable[[Session, Run], None]) -> None:
+    """Write in one transaction under the fencing number; a hold that was lost writes nothing."""
+    with transaction() as session:
+        mine = runs.hold(session, run.id, run.attempt)
+        if mine is None:
+            raise HoldLostError
+        write(session, mine)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, CrashedError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,35 @@
+"""The child's progress, sent to its parent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import orjson
+
+EVERY_SECONDS = 0.25
+
+
+class Report:
+    """Sends where a run is; drops what comes faster than anybody reads, never a change of stage."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sent_at = 0.0
+        self._stage = ""
+
+    def __call__(
+        self, stage: str, done: int = 0, total: int = 0, checkpoint: str | None = None
+    ) -> None:
+        now = time.monotonic()
+        soon = now - self._sent_at < EVERY_SECONDS and done < total
+        if soon and stage == self._stage and checkpoint is None:
+            return
+        self._sent_at, self._stage = now, stage
+        progress = {"stage": stage, "done": done, "total": total, "checkpoint": checkpoint}
+        self._pipe.send_bytes(orjson.dumps({"progress": progress}))
+
+    def of(self, stage: str) -> Callable[[int, int], None]:
+        """A callback ``(done, total)`` for one stage."""
+        return lambda done, total: self(stage, done, total)

@@ -1,0 +1,33 @@
+"""What every Celery task gets: a log context, one line for an error, no retry of its own.
+
+A task that fails is not repeated by Celery: it was a wake-up call, and the reconciler makes the
+next one.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+
+import structlog
+from celery.exceptions import Ignore
+
+log = structlog.get_logger()
+
+
+def task(function: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the body of a task."""
+
+    @functools.wraps(function)
+    def wrapped(*args: str) -> None:
+        started = time.monotonic()
+        with structlog.contextvars.bound_contextvars(task=function.__name__, args=list(args)):
+            try:
+                function(*args)
+            except Exception as error:
+                log.exception("task_failed")
+                raise Ignore from error
+            log.debug("task_done", seconds=round(time.monotonic() - started, 3))
+
+    return wrapped
