@@ -30,7 +30,14 @@ def token_logprobs(
     Returns:
         (n,) float32. Differentiable in hidden, and in weight and bias where they ask for it.
     """
-    return _TokenLogprobs.apply(hidden, weight, bias, targets, softcap)  # type: ignore[no-any-return]
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        # Cast here, where autograd sees it: inside the function autocast would not reach backward.
+        low = torch.get_autocast_dtype(device)
+        hidden, weight = hidden.to(low), weight.to(low)
+        bias = None if bias is None else bias.to(low)
+    with torch.autocast(device, enabled=False):
+        return _TokenLogprobs.apply(hidden, weight, bias, targets, softcap)  # type: ignore[no-any-return]
 
 
 def chunk_rows(vocabulary: int) -> int:
@@ -117,14 +124,18 @@ def _head_backward(
     softcap: float | None,
 ) -> tuple[Tensor | None, ...]:
     grad_hidden = torch.empty_like(hidden)
-    grad_weight = torch.zeros_like(weight)
-    grad_bias = None if bias is None else torch.zeros_like(bias)
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    grad_weight = torch.zeros_like(weight, dtype=wide)
+    grad_bias = None if bias is None else torch.zeros_like(bias, dtype=wide)
     for part in _parts(len(hidden), weight.shape[0]):
         logits, bend = _capped(hidden[part], weight, bias, softcap)
         slope = _logit_slope(logits, bend, totals[part], targets[part]) * grad[part, None]
         slope = slope.to(weight.dtype)
         grad_hidden[part] = slope @ weight
-        grad_weight.addmm_(slope.T, hidden[part])
+        # Summed over chunks in float32: bfloat16 would lose the small ones.
+        grad_weight += (slope.T @ hidden[part]).to(grad_weight.dtype)
         if grad_bias is not None:
             grad_bias += slope.sum(0)
-    return grad_hidden, grad_weight, grad_bias, None, None
+    if grad_bias is not None and bias is not None:
+        grad_bias = grad_bias.to(bias.dtype)
+    return grad_hidden, grad_weight.to(weight.dtype), grad_bias, None, None

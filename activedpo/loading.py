@@ -6,6 +6,7 @@ Safetensors only and never remote code: a downloaded file must not be able to ru
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -98,6 +99,11 @@ class Policy:
         with self.model.disable_adapter():
             yield
 
+    def base_without_adapter(self) -> PreTrainedModel:
+        """A model that shares the base's weights and has no adapter layers."""
+        bare = copy.deepcopy(self.model, {id(t): t for t in self.base.parameters()})
+        return bare.unload()  # type: ignore[no-any-return]
+
     def save(self, folder: str | Path, base_name: str | None = None) -> str:
         """Writes adapter or full weights as safetensors, with the tokenizer.
 
@@ -107,10 +113,13 @@ class Policy:
                 Default: the last part of the base's own name, never a path of this machine.
         """
         neutral = base_name or neutral_name(self.name)
-        self.model.save_pretrained(str(folder), safe_serialization=True)
+        with quiet():
+            self.model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
         if self.has_adapter:
             _set_json(Path(folder) / "adapter_config.json", "base_model_name_or_path", neutral)
+            # PEFT's model card names the base by its path on this machine.
+            (Path(folder) / "README.md").unlink(missing_ok=True)
         return str(folder)
 
 

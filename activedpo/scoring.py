@@ -109,7 +109,7 @@ def resolve_reference(
     policy: Policy, reference: Policy | str | Path | None, encoded: Sequence[EncodedPair] = ()
 ) -> Reference:
     """What `reference` means for this policy; `encoded` is checked against its vocabulary."""
-    if reference is None and policy.has_adapter:
+    if reference is None and policy.initial is None and policy.has_adapter:
         return Reference(policy, adapter_off=True)
     if reference is None:
         reference = policy.initial or policy

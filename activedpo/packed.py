@@ -1,0 +1,259 @@
+"""The packed DPO step: both completions of a pair behind one prompt, rows without a reference pass.
+
+One row a pair (drawn in full in `packing`); x marks what a query may see:
+
+    row   p0 p1 p2 | a1 a2 | b1 b2 b3        positions 0 1 2 | 3 4 | 3 4 5
+
+          p  x . .   . .     . . .           the prompt is computed once for both completions
+          p  x x .   . .     . . .
+          p  x x x   . .     . . .           → log π(a1), log π(b1)
+          a  x x x   x .     . . .           → log π(a2)
+          a  x x x   x x     . . .           → log π(a3), the end token
+          b  x x x   . .     x . .           → log π(b2) …
+
+Sums over a completion give log π_θ(a|x) and log π_θ(b|x); the reference's are numbers that scoring
+stored. Δ is their difference of log-ratios, the loss a function of Δ (`losses`), its gradient flows
+back through the same row. A batch is cut into pieces of at most a budget of tokens whose gradients
+add up, so neither its size nor its longest pair decides the memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from activedpo.errors import OutOfMemory
+from activedpo.loading import Policy
+from activedpo.losses import LOSSES, smoothed
+from activedpo.packing import (
+    Row,
+    can_pack,
+    collate,
+    logprobs,
+    plain_logprobs,
+    plan,
+    sum_by_owner,
+)
+from activedpo.trainable import trained_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A preference ready to train on.
+
+    Args:
+        index: its place in the list that `train_dpo` was given; `id` its pair's name.
+        row: prompt and both completions.
+        p, weight: label and factor.
+        ref_a, ref_b: log π_0 of both completions.
+    """
+
+    index: int
+    id: str | None
+    row: Row
+    p: float
+    weight: float
+    ref_a: float
+    ref_b: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.index} (id {self.id})" if self.id else str(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSettings:
+    """What a step computes; see `train_dpo` for the meaning of each."""
+
+    beta: float
+    loss: str = "sigmoid"
+    label_smoothing: float = 0.0
+    length_normalised: bool = False
+    learning_rate: float = 1e-4
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    precision: torch.dtype | None = None
+    token_budget: int = 1_024
+
+    @property
+    def per_token(self) -> bool:
+        # IPO is meant per token (its authors, and trl): the regression target has no length in it.
+        return self.length_normalised or self.loss == "ipo"
+
+
+class NotFinite(ArithmeticError):
+    """A loss or gradient that is no number, or beyond any use; the weights did not move."""
+
+
+DIVERGED = 1e6
+"""A pair's loss above this is a run that has left all sense."""
+
+
+class PackedStep:
+    """Optimizer and loss of a policy's trainable weights."""
+
+    def __init__(self, policy: Policy, settings: StepSettings) -> None:
+        self.policy, self.settings = policy, settings
+        self.parameters = trained_parameters(policy)
+        self.optimizer = _optimizer(list(self.parameters.values()), settings)
+        self.budget = settings.token_budget
+        self.packs = can_pack(policy)
+
+    def __call__(self, batch: Sequence[Example], learning_rate: float) -> dict[str, float]:
+        """One update on a batch; returns its metrics.
+
+        Raises:
+            NotFinite: naming the pair; the weights are as before. OutOfMemory: one row is too much.
+        """
+        started = time.perf_counter()
+        outcome = self._gradients(batch)
+        norm = self._clip(batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return outcome | {
+            "grad_norm": norm,
+            "learning_rate": learning_rate,
+            "seconds": time.perf_counter() - started,
+        }
+
+    def evaluate(self, batch: Sequence[Example]) -> dict[str, float]:
+        """Loss and accuracy without an update."""
+        with torch.inference_mode():
+            return self._run(batch, backward=False)
+
+    def _gradients(self, batch: Sequence[Example]) -> dict[str, float]:
+        while True:
+            try:
+                return self._run(batch, backward=True)
+            except RuntimeError as error:
+                out = isinstance(error, torch.OutOfMemoryError) or "memory" in str(error).lower()
+                if not out:
+                    raise
+                self._shrink(batch, error)
+
+    def _shrink(self, batch: Sequence[Example], error: RuntimeError) -> None:
+        """Half the budget for the batch to come; its gradients are made anew from nothing."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        longest = max(example.row.length for example in batch)
+        if self.budget < longest:
+            raise OutOfMemory(
+                f"one pair of {longest} tokens does not fit the memory: use gradient_checkpointing, "
+                "a lower rank or LoRA instead of full weights, or shorter completions"
+            ) from error
+        self.budget //= 2
+
+    def _run(self, batch: Sequence[Example], backward: bool) -> dict[str, float]:
+        rows = [example.row for example in batch]
+        books = _Books(len(batch))
+        for indices in plan(rows, self.budget if self.packs else 1):
+            chosen = [batch[i] for i in indices]
+            with self._precision():
+                logp = self._logp([example.row for example in chosen])
+            losses, rewards = self._losses(chosen, logp)
+            _check(chosen, losses)
+            if backward:
+                # Divided by the batch's pairs: pieces of a batch add up to its mean.
+                (losses.sum() / len(batch)).backward()
+            books.add(chosen, losses.detach(), rewards.detach())
+        return books.metrics() | {"tokens": float(sum(row.length for row in rows))}
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        low = self.settings.precision
+        if low is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.policy.device.type, dtype=low)
+
+    def _logp(self, rows: Sequence[Row]) -> Tensor:
+        """(n, 2) log π_θ of both completions."""
+        if self.packs:
+            pad = int(self.policy.tokenizer.pad_token_id or 0)
+            batch = collate(rows, pad, self.policy.device)
+            values, _ = logprobs(self.policy, batch)
+            return sum_by_owner(values, batch).view(-1, 2)
+        (row,) = rows
+        sums = [plain_logprobs(self.policy, row.prompt, c).sum() for c in row.completions]
+        return torch.stack(sums).view(1, 2)
+
+    def _losses(self, examples: Sequence[Example], logp: Tensor) -> tuple[Tensor, Tensor]:
+        """(n,) weighted losses, and (n, 2) implicit rewards."""
+        settings = self.settings
+        given = {"dtype": logp.dtype, "device": logp.device}
+        reference = torch.tensor([[e.ref_a, e.ref_b] for e in examples], **given)
+        p = torch.tensor([e.p for e in examples], **given)
+        weight = torch.tensor([e.weight for e in examples], **given)
+        ratios = logp - reference
+        if settings.per_token:
+            counts = [[len(completion) for completion in e.row.completions] for e in examples]
+            ratios = ratios / torch.tensor(counts, **given)
+        delta = ratios[:, 0] - ratios[:, 1]
+        label = smoothed(p, settings.label_smoothing)
+        return weight * LOSSES[settings.loss](delta, label, settings.beta), settings.beta * ratios
+
+    def _clip(self, batch: Sequence[Example]) -> float:
+        limit = self.settings.max_grad_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+        if not math.isfinite(norm):
+            self.optimizer.zero_grad(set_to_none=True)
+            names = ", ".join(example.name for example in batch[:8])
+            raise NotFinite(f"the gradient is {norm} in the batch of pairs {names}")
+        return norm
+
+
+def _optimizer(parameters: list[Tensor], settings: StepSettings) -> torch.optim.Optimizer:
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    raise ValueError(f"optimizer must be 'adamw' or 'sgd', not {settings.optimizer!r}")
+
+
+def _check(examples: Sequence[Example], losses: Tensor) -> None:
+    for example, value in zip(examples, losses.detach().tolist(), strict=True):
+        if not math.isfinite(value) or abs(value) > DIVERGED:
+            raise NotFinite(f"the loss of pair {example.name} is {value}")
+
+
+class _Books:
+    """Sums of a batch's pieces."""
+
+    def __init__(self, pairs: int) -> None:
+        self.pairs = pairs
+        self.loss = 0.0
+        self.rewards: list[np.ndarray] = []
+        self.labels: list[float] = []
+
+    def add(self, examples: Sequence[Example], losses: Tensor, rewards: Tensor) -> None:
+        self.loss += float(losses.sum())
+        self.rewards.append(rewards.double().cpu().numpy())
+        self.labels.extend(example.p for example in examples)
+
+    def metrics(self) -> dict[str, float]:
+        rewards = np.concatenate(self.rewards)
+        towards = np.sign(np.array(self.labels) - 0.5)  # 0 for a tie: no side is right
+        margin = (rewards[:, 0] - rewards[:, 1]) * towards
+        decided = towards != 0
+        first = towards >= 0
+        return {
+            "loss": self.loss / self.pairs,
+            "accuracy": float((margin[decided] > 0).mean()) if decided.any() else math.nan,
+            "margin": float(margin[decided].mean()) if decided.any() else math.nan,
+            "reward_chosen": float(np.where(first, rewards[:, 0], rewards[:, 1]).mean()),
+            "reward_rejected": float(np.where(first, rewards[:, 1], rewards[:, 0]).mean()),
+        }

@@ -1,0 +1,249 @@
+"""The loop around the packed step: order, schedule, checkpoints, early stop, divergence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from activedpo import checkpoints
+from activedpo.errors import Diverged
+from activedpo.loading import Policy
+from activedpo.packed import Example, NotFinite, PackedStep
+from activedpo.training import StepProgress, TrainSettings
+
+
+class PackedTrainer:
+    """Trains a policy's trainable weights in place.
+
+    Everything that decides a step (order, rate) is a function of seed and step number, so a resume
+    needs only weights, optimizer state and the step number to go on bit for bit.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        settings: TrainSettings,
+        dropout: bool = False,
+        progress: StepProgress | None = None,
+    ) -> None:
+        self.policy, self.settings, self.progress = policy, settings, progress
+        self.examples, self.held = _split(examples, settings)
+        self.step = PackedStep(policy, settings.step)
+        self.an_epoch = math.ceil(len(self.examples) / settings.batch_size)
+        self.total = settings.max_steps or settings.epochs * self.an_epoch
+        self.fingerprint = _fingerprint(examples, settings)
+        self.log: list[dict[str, float]] = []
+        self.stopped: str | None = None
+        self.best = _Best(settings.patience)
+        # The state before the last update: what a run that diverges falls back to.
+        self.good: dict[str, Tensor] | None = None
+        _set_modes(policy, settings, dropout)
+
+    def run(self) -> dict[str, Any]:
+        """Trains to the end; returns the metrics of `TrainResult`."""
+        started = time.perf_counter()
+        first = self._resume()
+        with _seeded(self.settings.seed, resumed=first > 0):
+            for number in range(first, self.total):
+                if not self._advance(number) or self._ends_early(number):
+                    break
+                self._checkpoint(number + 1)
+        self.best.restore(self.step.parameters)
+        _unset_modes(self.policy)
+        return self._summary(time.perf_counter() - started)
+
+    def _advance(self, number: int) -> bool:
+        """One step; False where it met something that is not finite."""
+        batch = [self.examples[i] for i in self._order(number)]
+        rate = self.settings.step.learning_rate * factor(number, self.total, self.settings)
+        before = _snapshot(self.step.parameters)
+        try:
+            outcome = self.step(batch, rate)
+        except NotFinite as error:
+            self._fall_back(number, error)
+            return False
+        self.good = before
+        self.log.append({"step": number + 1.0} | outcome)
+        if self.progress:
+            self.progress(number + 1, self.total, self.log[-1])
+        return True
+
+    def _fall_back(self, number: int, error: NotFinite) -> None:
+        advice = "lower the learning rate or look at that pair"
+        if self.good is None:
+            raise Diverged(f"step {number + 1}: {error}; nothing was trained: {advice}") from error
+        # The weights that led to this loss came from the last update: it is taken back.
+        _put_back(self.good, self.step.parameters)
+        self.stopped = f"step {number + 1}: {error}; weights of step {number - 1} kept: {advice}"
+
+    def _order(self, number: int) -> list[int]:
+        """Indices of a step's batch."""
+        epoch, place = divmod(number, self.an_epoch)
+        size = self.settings.batch_size
+        order = np.arange(len(self.examples))
+        if self.settings.shuffle:
+            order = np.random.default_rng([self.settings.seed, epoch]).permutation(order)
+        return [int(i) for i in order[place * size : (place + 1) * size]]
+
+    def _ends_early(self, number: int) -> bool:
+        if not self.held or (number + 1) % self.an_epoch:
+            return False
+        outcome = self.step.evaluate(self.held)
+        self.log[-1] |= {f"held_{key}": outcome[key] for key in ("loss", "accuracy", "margin")}
+        if not self.best.worse(outcome["loss"], self.step.parameters):
+            return False
+        self.stopped = (
+            f"step {number + 1}: the held-back loss has not fallen for "
+            f"{self.settings.patience} epochs; the best weights are kept"
+        )
+        return True
+
+    def _checkpoint(self, done: int) -> None:
+        every, folder = self.settings.checkpoint_every, self.settings.checkpoint_dir
+        if every is None or folder is None or (done % every and done != self.total):
+            return
+        state = {"fingerprint": self.fingerprint, "log": self.log, "best": self.best.state()}
+        checkpoints.save(folder, done, self.step.parameters, self.step.optimizer, state)
+
+    def _resume(self) -> int:
+        if self.settings.resume_from is None:
+            return 0
+        state = checkpoints.restore(
+            self.settings.resume_from, self.fingerprint, self.step.parameters, self.step.optimizer
+        )
+        if state is None:
+            return 0
+        self.log = state["log"]
+        self.best.load(state["best"], self.step.parameters)
+        self.good = _snapshot(self.step.parameters)
+        return int(state["step"])
+
+    def _summary(self, seconds: float) -> dict[str, Any]:
+        last = self.log[-min(self.an_epoch, len(self.log)) :]
+        means = {
+            key: float(np.nanmean([entry[key] for entry in last])) if last else math.nan
+            for key in ("loss", "accuracy", "margin")
+        }
+        return means | {"steps": self.log, "seconds": seconds, "stopped": self.stopped}
+
+
+def factor(number: int, total: int, settings: TrainSettings) -> float:
+    """Learning rate of step `number` (from 0) as a factor of the peak."""
+    warm = math.ceil(settings.warmup_ratio * total)
+    if number < warm:
+        return number / warm
+    left = (total - number) / max(1, total - warm)
+    if settings.schedule == "linear":
+        return left
+    if settings.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * (1 - left)))
+    return 1.0
+
+
+class _Best:
+    """The best held-back loss so far and its weights."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.since = patience, 0
+        self.loss = math.inf
+        self.weights: dict[str, Tensor] | None = None
+
+    def worse(self, loss: float, parameters: dict[str, nn.Parameter]) -> bool:
+        """Books an epoch; True where the loss has not fallen for `patience` epochs."""
+        if loss < self.loss:
+            self.loss, self.since = loss, 0
+            self.weights = _snapshot(parameters)
+            return False
+        self.since += 1
+        return self.since >= self.patience
+
+    def restore(self, parameters: dict[str, nn.Parameter]) -> None:
+        if self.weights is not None:
+            _put_back(self.weights, parameters)
+
+    def state(self) -> dict[str, float]:
+        return {"loss": self.loss, "since": self.since}
+
+    def load(self, state: dict[str, float], parameters: dict[str, nn.Parameter]) -> None:
+        self.loss, self.since = float(state["loss"]), int(state["since"])
+        if self.loss < math.inf:
+            self.weights = _snapshot(parameters)
+
+
+def _split(
+    examples: Sequence[Example], settings: TrainSettings
+) -> tuple[list[Example], list[Example]]:
+    count = round(settings.holdout * len(examples))
+    order = np.random.default_rng([settings.seed, 0, 1]).permutation(len(examples))
+    held = {int(i) for i in order[:count]}
+    kept = [e for i, e in enumerate(examples) if i not in held]
+    return kept, [e for i, e in enumerate(examples) if i in held]
+
+
+def _fingerprint(examples: Sequence[Example], settings: TrainSettings) -> str:
+    """Of all that decides a step; not of where checkpoints lie or what is shown."""
+    decides = asdict(settings)
+    for key in ("checkpoint_every", "checkpoint_dir", "resume_from", "gradient_checkpointing"):
+        decides.pop(key)
+    data = [[e.row.prompt, e.row.completions, e.p, e.weight, e.ref_a, e.ref_b] for e in examples]
+    text = json.dumps([decides, data], default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _snapshot(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in parameters.items()}
+
+
+def _put_back(weights: dict[str, Tensor], parameters: dict[str, nn.Parameter]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+
+
+def _set_modes(policy: Policy, settings: TrainSettings, dropout: bool) -> None:
+    """Eval mode (no dropout, as the reference has none), but for what is asked to be on."""
+    policy.model.eval()
+    if dropout:
+        for name, module in policy.model.named_modules():
+            if "lora_dropout" in name:
+                module.train()
+    if settings.gradient_checkpointing:
+        policy.base.gradient_checkpointing_enable({"use_reentrant": False})
+        for module in policy.base.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True  # of the layer alone: what is inside stays in eval mode
+
+
+def _unset_modes(policy: Policy) -> None:
+    if getattr(policy.base, "is_gradient_checkpointing", False):
+        policy.base.gradient_checkpointing_disable()
+    policy.model.eval()
+
+
+class _seeded:
+    """Inside, torch's random numbers (dropout) come from the seed, or from where a resume put them;
+    outside they are as before.
+    """
+
+    def __init__(self, seed: int, resumed: bool) -> None:
+        self.seed, self.resumed = seed, resumed
+
+    def __enter__(self) -> None:
+        self.state = torch.get_rng_state()
+        if not self.resumed:
+            torch.manual_seed(self.seed)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_rng_state(self.state)
+
+
