@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+MOST_ERRORS = 100  # told of one request; the first ones say enough
+
 
 class Problem(Exception):
     """An error with an HTTP status; actions raise it and know nothing else of HTTP.
@@ -103,7 +105,10 @@ def problem_response(error: Problem) -> JSONResponse:
 
 def validation_response(error: RequestValidationError) -> JSONResponse:
     """422 that names every field, without echoing the value that was sent."""
-    errors = [{"field": _field(tuple(e["loc"])), "message": e["msg"]} for e in error.errors()]
+    errors = [
+        {"field": _field(tuple(e["loc"])), "message": e["msg"].removeprefix("Value error, ")}
+        for e in error.errors()[:MOST_ERRORS]
+    ]
     detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:5])
     return document(422, Invalid.title, detail, errors=errors)
 

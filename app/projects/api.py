@@ -1,0 +1,178 @@
+"""Projects, their prompts and imported pairs over HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from app.database import Db
+from app.paging import Paged
+from app.people.access import CurrentActor, project_for
+from app.projects import actions, content, imports, queries
+from app.projects.models import Project, Prompt
+from app.projects.reading import Columns, Rejected, Row, rows
+from app.projects.schema import ProjectSettings
+from app.projects.upload import Received, Upload
+from app.storable import Text
+
+router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
+
+Split = Literal["train", "eval"]
+PromptContent = Annotated[
+    str | list[dict[str, str]], BeforeValidator(lambda value: content.prompt(value))
+]
+Completion = Annotated[Text, AfterValidator(content.completion)]
+ExternalId = Annotated[Text, Field(max_length=1_000)]
+
+
+class PromptItem(BaseModel):
+    """A prompt to import."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompt: PromptContent
+    split: Split | None = None
+    external_id: ExternalId | None = None
+
+
+class PairItem(BaseModel):
+    """A pair of completions to import."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompt: PromptContent
+    completion_a: Completion
+    completion_b: Completion
+    external_id: ExternalId | None = None
+
+
+class PromptsBody(BaseModel):
+    """Prompts as JSON: all of them are good, or none is stored."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompts: list[PromptItem]
+
+
+class PairsBody(BaseModel):
+    """Pairs as JSON: all of them are good, or none is stored."""
+
+    model_config = ConfigDict(extra="forbid")
+    pairs: list[PairItem]
+
+
+def _accepts(body: type[BaseModel]) -> dict[str, Any]:
+    """What OpenAPI says of an import, whose body FastAPI does not read itself."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    form = {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}},
+        }
+    }
+    (field,) = body.model_fields
+    item = PromptItem if body is PromptsBody else PairItem
+    schema = {
+        "type": "object",
+        "required": [field],
+        "additionalProperties": False,
+        "properties": {field: {"type": "array", "items": item.model_json_schema()}},
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schema},
+                "multipart/form-data": form,
+                "application/jsonl": binary,
+                "text/csv": binary,
+                "application/vnd.apache.parquet": binary,
+            },
+        }
+    }
+
+
+@router.post("", status_code=201)
+def create_project(body: ProjectSettings, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """Create a project (admins of the site); everything but `name` has a default."""
+    actor.require_admin()
+    values = body.model_dump(exclude_unset=True)
+    return queries.project_view(actions.create_project(db, values, actor.person))
+
+
+@router.get("")
+def list_projects(actor: CurrentActor, db: Db, page: Paged) -> dict[str, Any]:
+    """The projects that one may see."""
+    return page.of(db, queries.visible_projects(actor), Project.id, queries.project_view)
+
+
+@router.get("/{project_id}")
+def get_project(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """One project, with how many prompts and pairs it has."""
+    project = project_for(db, actor, project_id, "view")
+    return {**queries.project_view(project), "counts": queries.counts(db, project.id)}
+
+
+@router.patch("/{project_id}")
+def change_project(
+    project_id: uuid.UUID,
+    actor: CurrentActor,
+    db: Db,
+    body: Annotated[dict[str, Any], Body(description="Fields of a project, and `archived`.")],
+) -> dict[str, Any]:
+    """Change some settings; of `generation` and `training` also some."""
+    project = project_for(db, actor, project_id, "manage")
+    return queries.project_view(actions.change_project(db, project, body, actor.person.id))
+
+
+@router.get("/{project_id}/prompts")
+def list_prompts(
+    project_id: uuid.UUID,
+    actor: CurrentActor,
+    db: Db,
+    page: Paged,
+    split: Annotated[Split | None, Query(description="Only of this split.")] = None,
+) -> dict[str, Any]:
+    """The prompts of a project, in the order in which they came."""
+    project = project_for(db, actor, project_id, "view")
+    return page.of(db, queries.prompts_of(project.id, split), Prompt.id, queries.prompt_view)
+
+
+@router.post("/{project_id}/prompts", openapi_extra=_accepts(PromptsBody))
+def add_prompts(
+    project_id: uuid.UUID,
+    upload: Received,
+    actor: CurrentActor,
+    db: Db,
+    split: Annotated[Split, Query(description="For prompts that name none.")] = "train",
+) -> dict[str, Any]:
+    """Import prompts: JSON, or a .jsonl, .csv or .parquet file."""
+    project = project_for(db, actor, project_id, "manage")
+    given = _rows(upload, PromptsBody, imports.PROMPT_COLUMNS)
+    return imports.import_prompts(db, project, given, split).view()
+
+
+@router.post("/{project_id}/pairs", openapi_extra=_accepts(PairsBody))
+def add_pairs(
+    project_id: uuid.UUID, upload: Received, actor: CurrentActor, db: Db
+) -> dict[str, Any]:
+    """Import pairs of completions that exist already: JSON, or a file."""
+    project = project_for(db, actor, project_id, "manage")
+    given = _rows(upload, PairsBody, imports.PAIR_COLUMNS)
+    return imports.import_pairs(db, project, given).view()
+
+
+def _rows(
+    upload: Upload, body: type[PromptsBody | PairsBody], columns: Columns
+) -> Iterator[Row | Rejected]:
+    if upload.format != "json":
+        return rows(upload.file, upload.format, columns)
+    try:
+        given = body.model_validate(upload.json())
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None
+    items = given.prompts if isinstance(given, PromptsBody) else given.pairs
+    return (Row(number, item.model_dump(exclude_none=True)) for number, item in enumerate(items, 1))

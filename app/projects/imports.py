@@ -1,0 +1,283 @@
+"""Prompts and pairs from outside: each row checked, stored a thousand at a time, counted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from app.database import new_id
+from app.projects import content
+from app.projects.models import Project
+from app.projects.reading import Columns, Rejected, Row
+from app.rounds.events import record
+
+PROMPT_COLUMNS = Columns(["prompt"], ["split", "external_id"])
+PAIR_COLUMNS = Columns(["prompt", "completion_a", "completion_b"], ["external_id"])
+BATCH_ROWS = 2_000
+BATCH_CHARACTERS = 8_000_000
+MOST_REJECTED = 10_000
+_LONGEST_ID = 1_000
+
+
+@dataclass
+class Outcome:
+    """What came of an import."""
+
+    added: int = 0
+    duplicates: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    rejected_total: int = 0
+    ignored: set[str] = field(default_factory=set)
+
+    def reject(self, one: Rejected) -> None:
+        """Count a line that cannot be taken, and keep the first ten thousand."""
+        self.rejected_total += 1
+        if len(self.rejected) < MOST_REJECTED:
+            self.rejected.append(one)
+
+    def view(self) -> dict[str, Any]:
+        """As JSON; what was ignored or not listed is said only where there is any."""
+        view: dict[str, Any] = {
+            "added": self.added,
+            "duplicates": self.duplicates,
+            "rejected": [one.view() for one in self.rejected],
+        }
+        if self.rejected_total > len(self.rejected):
+            view["rejected_total"] = self.rejected_total
+        if self.ignored:
+            view["ignored_fields"] = sorted(self.ignored)
+        return view
+
+
+@dataclass(frozen=True)
+class NewPrompt:
+    """A prompt that was checked."""
+
+    content: content.Content
+    split: str = "train"
+    external_id: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Its length in characters."""
+        return content.length(self.content)
+
+
+@dataclass(frozen=True)
+class NewPair:
+    """A pair that was checked."""
+
+    prompt: content.Content
+    completion_a: str
+    completion_b: str
+    external_id: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Its length in characters."""
+        return content.length(self.prompt) + len(self.completion_a) + len(self.completion_b)
+
+
+New = TypeVar("New", NewPrompt, NewPair)
+
+
+def new_prompt(fields: dict[str, Any], split: str = "train") -> NewPrompt:
+    """Check the fields of a prompt; ``split`` is for where none is given.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    given = fields.get("split", split)
+    if given not in ("train", "eval"):
+        raise ValueError("split: must be train or eval")
+    return NewPrompt(_field(fields, "prompt", content.prompt), given, _external_id(fields))
+
+
+def new_pair(fields: dict[str, Any]) -> NewPair:
+    """Check the fields of a pair.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    return NewPair(
+        _field(fields, "prompt", content.prompt),
+        _field(fields, "completion_a", content.completion),
+        _field(fields, "completion_b", content.completion),
+        _external_id(fields),
+    )
+
+
+def _field(fields: dict[str, Any], name: str, check: Callable[[Any], Any]) -> Any:
+    if name not in fields:
+        raise ValueError(f"{name}: is missing")
+    try:
+        return check(fields[name])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _external_id(fields: dict[str, Any]) -> str | None:
+    given = fields.get("external_id")
+    if given is None:
+        return None
+    if isinstance(given, int) and not isinstance(given, bool):
+        given = str(given)
+    given = _field({"external_id": given}, "external_id", content.text)
+    if len(given) > _LONGEST_ID:
+        raise ValueError(f"external_id: is longer than {_LONGEST_ID:,} characters")
+    return str(given)
+
+
+def _checked(
+    rows: Iterable[Row | Rejected],
+    columns: Columns,
+    make: Callable[[dict[str, Any]], New],
+    outcome: Outcome,
+) -> Iterator[New]:
+    known = {*columns.required, *columns.optional}
+    for row in rows:
+        if isinstance(row, Rejected):
+            outcome.reject(row)
+            continue
+        outcome.ignored |= row.fields.keys() - known
+        try:
+            new = make(row.fields)
+        except ValueError as error:
+            outcome.reject(Rejected(row.line, str(error)))
+        else:
+            yield new
+
+
+def _batches(news: Iterable[New]) -> Iterator[list[New]]:
+    batch: list[New] = []
+    size = 0
+    for new in news:
+        batch.append(new)
+        size += new.size
+        if len(batch) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def import_prompts(
+    session: Session, project: Project, rows: Iterable[Row | Rejected], split: str = "train"
+) -> Outcome:
+    """Store the prompts that are new; all of it in the caller's transaction.
+
+    Raises:
+        Invalid: the file as a whole cannot be read; nothing is stored then.
+    """
+    outcome = Outcome()
+    _one_at_a_time(session, project)
+    news = _checked(rows, PROMPT_COLUMNS, lambda fields: new_prompt(fields, split), outcome)
+    for batch in _batches(news):
+        added = _store_prompts(session, project.id, batch)
+        outcome.added += added
+        outcome.duplicates += len(batch) - added
+    _tell(session, project, "prompts.imported", outcome)
+    return outcome
+
+
+def import_pairs(session: Session, project: Project, rows: Iterable[Row | Rejected]) -> Outcome:
+    """Store the pairs that are new, and their prompts where those are new too.
+
+    Two equal completions are stored and never shown to anyone.
+
+    Raises:
+        Invalid: the file as a whole cannot be read; nothing is stored then.
+    """
+    outcome = Outcome()
+    _one_at_a_time(session, project)
+    for batch in _batches(_checked(rows, PAIR_COLUMNS, new_pair, outcome)):
+        added = _store_pairs(session, project.id, batch)
+        outcome.added += added
+        outcome.duplicates += len(batch) - added
+    _tell(session, project, "pairs.imported", outcome)
+    return outcome
+
+
+def _one_at_a_time(session: Session, project: Project) -> None:
+    # Two imports of the same rows in another order would wait for each other for ever
+    key = int.from_bytes(project.id.bytes[8:], "big", signed=True)
+    session.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def _tell(session: Session, project: Project, kind: str, outcome: Outcome) -> None:
+    record(
+        session,
+        kind,
+        project_id=project.id,
+        added=outcome.added,
+        duplicates=outcome.duplicates,
+        rejected=outcome.rejected_total,
+    )
+
+
+_PROMPTS = text(
+    """
+    INSERT INTO prompts (id, project_id, content, content_hash, split, external_id)
+    SELECT id, :project, content::jsonb, hash, split, external_id
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:contents AS text[]), CAST(:hashes AS text[]),
+                CAST(:splits AS text[]), CAST(:external_ids AS text[]))
+         AS new (id, content, hash, split, external_id)
+    ON CONFLICT (project_id, content_hash) DO NOTHING
+    """
+)
+
+_PAIRS = text(
+    """
+    INSERT INTO pairs (id, project_id, prompt_id, external_id, content_hash, completion_a,
+                       completion_b, finished_a, finished_b, state, slots, audit)
+    SELECT new.id, :project, prompts.id, new.external_id, new.hash, new.a, new.b, true, true,
+           CASE WHEN new.a = new.b THEN 'equal' ELSE 'pool' END, 1, false
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:prompts AS text[]), CAST(:external_ids AS text[]),
+                CAST(:hashes AS text[]), CAST(:as AS text[]), CAST(:bs AS text[]))
+         AS new (id, prompt, external_id, hash, a, b)
+    JOIN prompts ON prompts.project_id = :project AND prompts.content_hash = new.prompt
+    ON CONFLICT (project_id, content_hash) DO NOTHING
+    """
+)
+
+
+def _store_prompts(session: Session, project_id: uuid.UUID, batch: list[NewPrompt]) -> int:
+    result = session.connection().execute(
+        _PROMPTS,
+        {
+            "project": project_id,
+            "ids": [new_id() for _ in batch],
+            "contents": [orjson.dumps(new.content).decode() for new in batch],
+            "hashes": [content.prompt_hash(new.content) for new in batch],
+            "splits": [new.split for new in batch],
+            "external_ids": [new.external_id for new in batch],
+        },
+    )
+    return result.rowcount
+
+
+def _store_pairs(session: Session, project_id: uuid.UUID, batch: list[NewPair]) -> int:
+    _store_prompts(session, project_id, [NewPrompt(new.prompt) for new in batch])
+    prompts = [content.prompt_hash(new.prompt) for new in batch]
+    result = session.connection().execute(
+        _PAIRS,
+        {
+            "project": project_id,
+            "ids": [new_id() for _ in batch],
+            "prompts": prompts,
+            "external_ids": [new.external_id for new in batch],
+            "hashes": [
+                content.pair_hash(prompt, new.completion_a, new.completion_b)
+                for prompt, new in zip(prompts, batch, strict=True)
+            ],
+            "as": [new.completion_a for new in batch],
+            "bs": [new.completion_b for new in batch],
+        },
+    )
+    return result.rowcount

@@ -1,0 +1,186 @@
+"""What a project may be: every setting with its limits and default, checked before storing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from activedpo import acquisition
+from app.errors import Invalid
+from app.storable import Jsonable, Text, Words
+
+LARGEST_BATCH = 100_000
+LARGEST_POOL = 10_000_000
+_INT4 = 2**31 - 1
+
+
+def _known(name: str) -> str:
+    if name not in acquisition.names():
+        raise ValueError(f"unknown acquisition; known are {', '.join(acquisition.names())}")
+    return name
+
+
+def _judge(value: dict[str, Any]) -> dict[str, Any]:
+    kind = value.get("kind")
+    if not isinstance(kind, str) or not kind.strip():
+        raise ValueError('must name its kind, as in {"kind": "sentiment"}')
+    return value
+
+
+Acquisition = Annotated[Words, AfterValidator(_known)]
+Count = Annotated[int, Field(ge=1, le=_INT4)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Unknown fields, numbers as text, NaN and infinity are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Generation(Strict):
+    """How completions are sampled."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 128
+    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Count | None = None
+    entropy_samples: Annotated[int, Field(ge=1, le=1_024)] = 8
+    entropy_per_token: StrictBool = False
+    batch_tokens: Count | None = None
+
+
+class Training(Strict):
+    """How a policy is trained by DPO. ``learning_rate`` null: by ``lora`` (1e-4) or not (1e-6)."""
+
+    trainer: Literal["packed", "trl"] = "packed"
+    loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
+    beta: Positive = 0.1
+    lora: Annotated[int, Field(ge=0, le=1_024)] = 16
+    lora_alpha: Positive | None = None
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    learning_rate: Positive | None = None
+    epochs: Count = 1
+    max_steps: Count | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
+    max_length: Count | None = None
+    reset: Literal["reset", "continue"] = "reset"
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    length_normalised: StrictBool = False
+    ties: Literal["drop", "half"] = "drop"
+    strength: dict[Literal["1", "2", "3"], Annotated[float, Field(ge=0.5, le=1)]] | None = None
+    soft_labels: StrictBool = False
+    max_grad_norm: Positive | None = 1.0
+    warmup: Share = 0.0
+    seed: Annotated[int, Field(ge=0, le=_INT4)] = 0
+    checkpoint_every: Count | None = None
+    gradient_checkpointing: StrictBool = False
+
+    @model_validator(mode="after")
+    def _rate(self) -> Training:
+        if self.learning_rate is None:
+            self.learning_rate = 1e-4 if self.lora else 1e-6
+        return self
+
+
+class ProjectSettings(Strict):
+    """A whole project; everything but ``name`` has a default."""
+
+    name: Annotated[Words, Field(min_length=1, max_length=200)]
+    base_model: Annotated[Words, Field(max_length=4_096)] | None = None
+    source: Literal["generated", "imported"] = "generated"
+    acquisition: Acquisition = "certainty"
+    cold_start: Literal["random", "entropy"] = "random"
+    pool_size: Annotated[int, Field(ge=1, le=LARGEST_POOL)] | None = None
+    # Behind pool_size, which its check reads
+    batch_size: Annotated[int, Field(ge=1, le=LARGEST_BATCH, validate_default=True)] = 32
+    audit_fraction: Share = 0.0
+    overlap: Annotated[int, Field(ge=1, le=100)] = 1
+    overlap_share: Share = 1.0
+    system_prompt: Annotated[Text, Field(max_length=100_000)] | None = None
+    chat: Literal["auto", "off"] = "auto"
+    guidelines: Annotated[Text, Field(max_length=100_000)] = ""
+    generation: Generation = Field(default_factory=Generation)
+    training: Training = Field(default_factory=Training)
+    judge: Annotated[Jsonable, AfterValidator(_judge)] | None = None
+    auto_next: StrictBool = False
+    claim_seconds: Annotated[int, Field(ge=5, le=30 * 86_400)] | None = None
+    seed: Annotated[int, Field(ge=0, le=_INT4)] = 0
+
+    @field_validator("name")
+    @classmethod
+    def _trimmed(cls, name: str) -> str:
+        return name.strip()
+
+    @field_validator("batch_size")
+    @classmethod
+    def _fits(cls, size: int, info: ValidationInfo) -> int:
+        pool = info.data.get("pool_size")
+        if pool is not None and pool < size:
+            raise ValueError(f"{size:,} is larger than pool_size ({pool:,}), its pool")
+        return size
+
+
+FIELDS = frozenset(ProjectSettings.model_fields)
+_NESTED = ("generation", "training")
+
+
+def checked(values: dict[str, Any]) -> ProjectSettings:
+    """The settings, defaults filled in.
+
+    Raises:
+        Invalid: naming every field that cannot be taken.
+    """
+    try:
+        return ProjectSettings.model_validate(values)
+    except ValidationError as error:
+        errors = [_told(one["loc"], one["msg"]) for one in error.errors(include_url=False)]
+        detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:5])
+        raise Invalid(detail, errors=errors) from None
+
+
+def _told(location: tuple[int | str, ...], message: str) -> dict[str, str]:
+    field = ".".join(map(str, location))
+    return {"field": field, "message": message.removeprefix("Value error, ")}
+
+
+def changed(stored: dict[str, Any], change: dict[str, Any]) -> ProjectSettings:
+    """The settings after a partial change; of ``generation`` and ``training`` also a part.
+
+    A rate that followed from ``lora`` follows it again unless one is given.
+
+    Raises:
+        Invalid: naming every field that cannot be taken.
+    """
+    merged = {**stored, **change}
+    for name in _NESTED:
+        if isinstance(change.get(name), dict):
+            merged[name] = {**stored[name], **change[name]}
+    asked = change.get("training")
+    if isinstance(asked, dict) and "lora" in asked and "learning_rate" not in asked:
+        merged["training"]["learning_rate"] = None
+    return checked(merged)
+
+
+def archived(change: dict[str, Any]) -> bool | None:
+    """Takes ``archived`` out of a change; None where it is not in it.
+
+    Raises:
+        Invalid: it is neither true nor false.
+    """
+    value = change.pop("archived", None)
+    if value is not None and not isinstance(value, bool):
+        raise Invalid("archived: must be true or false", field="archived")
+    return value

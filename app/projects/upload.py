@@ -1,0 +1,137 @@
+"""What was sent to an import: JSON, or a file as multipart or as the body itself."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import IO, Annotated, Any, Literal
+
+import orjson
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from app.database import transaction
+from app.errors import Invalid, TooLarge
+from app.people.access import current_actor, project_for
+from app.projects.reading import Format
+
+LARGEST_JSON = 256 * 1024 * 1024
+_IN_MEMORY = 1024 * 1024
+
+_BY_SUFFIX: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+_BY_TYPE: dict[str, Format | Literal["json"]] = {
+    "application/json": "json",
+    "application/jsonl": "jsonl",
+    "application/jsonlines": "jsonl",
+    "application/json-lines": "jsonl",
+    "application/x-jsonlines": "jsonl",
+    "application/x-jsonl": "jsonl",
+    "application/ndjson": "jsonl",
+    "application/x-ndjson": "jsonl",
+    "text/csv": "csv",
+    "application/csv": "csv",
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-parquet": "parquet",
+    "application/parquet": "parquet",
+}
+_EXPECTED = (
+    "Send JSON (application/json), or a file ending in .jsonl, .csv or .parquet as multipart "
+    "form data, or its content as the body with the type application/jsonl, text/csv or "
+    "application/vnd.apache.parquet."
+)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A body on disk or, while small, in memory; ``format`` says how to read it."""
+
+    file: IO[bytes]
+    format: Format | Literal["json"]
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            TooLarge: more than what is taken as one JSON document.
+            Invalid: it is no JSON.
+        """
+        size = self.file.seek(0, 2)
+        self.file.seek(0)
+        if size > LARGEST_JSON:
+            raise TooLarge(
+                f"One JSON document of more than {LARGEST_JSON:,} bytes is not taken; "
+                "send a .jsonl or .parquet file, which is read line by line."
+            )
+        return _loads(self.file.read())
+
+
+def _loads(raw: bytes) -> Any:
+    import json
+
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        try:
+            # Takes lone surrogates, so that the field that holds one can be named
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise Invalid(f"The body is no valid JSON: {error.msg}", field="body") from None
+
+
+def _admit(request: Request, project_id: uuid.UUID) -> None:
+    """Refuse who may not import before a byte is read; no connection is held while reading."""
+    with transaction() as session:
+        project_for(session, current_actor(request, session), project_id, "manage")
+
+
+async def _received(request: Request, project_id: uuid.UUID) -> AsyncIterator[Upload]:
+    await run_in_threadpool(_admit, request, project_id)
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        async with request.form(max_files=1, max_fields=20) as form:
+            parts = [part for part in form.values() if isinstance(part, UploadFile)]
+            if not parts:
+                raise Invalid(f"There is no file in the form. {_EXPECTED}", field="file")
+            yield Upload(parts[0].file, _format_of_part(parts[0]))
+        return
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+        async for chunk in request.stream():
+            await run_in_threadpool(file.write, chunk)
+        file.seek(0)
+        yield Upload(file, _BY_TYPE.get(kind) or _sniffed(file))
+
+
+def _format_of_part(part: UploadFile) -> Format:
+    by_suffix = _BY_SUFFIX.get(PurePath(part.filename or "").suffix.lower())
+    by_type = _BY_TYPE.get((part.content_type or "").partition(";")[0].strip().lower())
+    found = by_suffix or by_type
+    if found is None or found == "json":
+        raise Invalid(
+            f"The name of the file does not end in .jsonl, .csv or .parquet. {_EXPECTED}",
+            field="file",
+        )
+    return found
+
+
+def _sniffed(file: IO[bytes]) -> Format:
+    """The format of a body whose type says nothing, as `curl --data-binary` sends it."""
+    file.seek(0)
+    head = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip()
+    file.seek(0)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"{"):
+        return "jsonl"
+    raise Invalid(f"The type of the body is not known. {_EXPECTED}", field="Content-Type")
+
+
+Received = Annotated[Upload, Depends(_received, scope="function")]
