@@ -14,7 +14,7 @@ from app.database import transaction
 from app.labelling import actions
 from app.labelling.actions import Answer, ClaimedPair
 from app.labelling.models import Preference
-from app.models import Membership, Pair, Person, Policy, Project, Prompt, Round, Run
+from app.models import Claim, Membership, Pair, Person, Policy, Project, Prompt, Round, Run
 from app.rounds import actions as rounds
 
 
@@ -86,7 +86,7 @@ class World:
     def expire(self, claimed: ClaimedPair) -> None:
         """Let the time of a claim run out."""
         with transaction() as s:
-            claim = s.merge(claimed.claim)
+            claim = s.get_one(Claim, claimed.claim.id)
             claim.expires_at = claim.created_at
 
 
