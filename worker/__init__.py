@@ -1,1 +1,1 @@
-"""The worker: takes model work from the database, lets a child process do it, stores the outcome."""
+"""The worker: takes model work, lets a child process do it, stores the outcome."""

@@ -69,12 +69,12 @@ def reconcile(*_: str) -> None:
     reconciler.reconcile()
 
 
-@signals.setup_logging.connect
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _logging(**_: Any) -> None:
     logs.configure(settings.log_level)
 
 
-@signals.worker_ready.connect
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _at_start(**_: Any) -> None:
     # in a thread of its own, so that a database that is not there yet holds up nobody
     threading.Thread(target=_first_look, daemon=True).start()
@@ -84,6 +84,6 @@ def _first_look() -> None:
     task(reconciler.reconcile)()
 
 
-@signals.worker_shutting_down.connect
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _at_stop(**_: Any) -> None:
     device().stop()

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Job(Protocol):
-    """One kind of run: ``load`` and ``store`` here in short transactions, ``compute`` in the child."""
+    """One kind of run: ``load`` and ``store`` in short transactions, ``compute`` in the child."""
 
     WORK: Wire[Any]
     OUTCOME: Wire[Any]
@@ -105,13 +105,14 @@ class Device:
         except HoldLostError:
             log.info("hold_lost")
         except (RefusedError, ActiveDPOError) as error:
-            log.info("run_refused", reason=str(error))
-            self._close(run, lambda session, mine: stages.failed(session, mine, str(error)))
+            message = str(error)  # for people, in the round; the log has no texts
+            log.info("run_refused", error=type(error).__name__)
+            self._close(run, lambda session, mine: stages.failed(session, mine, message))
         except Exception as error:
             if not isinstance(error, CrashedError):
                 log.exception("run_crashed")
             why = None if self.stopping.is_set() else _said(error)
-            log.warning("run_given_up", reason=why)
+            log.warning("run_given_up", error=type(error).__name__)
             self._close(run, lambda session, mine: runs.give_up(session, mine, why))
         else:
             log.info("run_done")

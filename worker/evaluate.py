@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import activedpo as ad
@@ -63,7 +61,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
     return OUTCOME.pack(EvaluateOutcome(metrics | _judged(work, prompts, ours, theirs)))
 
 
-def store(session: Session, run: Run, work: EvaluateWork, outcome: EvaluateOutcome) -> None:
+def store(session: Session, run: Run, _: EvaluateWork, outcome: EvaluateOutcome) -> None:
     """Close the round: the caller holds the run under its fencing number."""
     stages.evaluated(session, run, outcome.metrics)
 
@@ -106,3 +104,34 @@ def _sample(
 
 def _pair(prompt: types.Prompt, a: types.Completion, b: types.Completion) -> types.Pair:
     return types.Pair(prompt, a.text, b.text, a.finished, b.finished, a.tokens, b.tokens)
+
+
+def _distance(scores: types.Scores) -> dict[str, float]:
+    """KL(π_θ ‖ π_0) in nats a token, over what the new policy itself wrote."""
+    apart = float((scores.logp_a - scores.ref_logp_a).sum())
+    return {"kl": apart / max(1, int(scores.tokens_a.sum()))}
+
+
+def _texts(completions: Sequence[types.Completion], of: str) -> dict[str, float]:
+    n = len(completions)
+    return {
+        f"tokens{of}": sum(len(c.tokens) for c in completions) / n,
+        f"cut_share{of}": sum(not c.finished for c in completions) / n,
+    }
+
+
+def _judged(
+    work: EvaluateWork,
+    prompts: Sequence[types.Prompt],
+    ours: Sequence[types.Completion],
+    theirs: Sequence[types.Completion],
+) -> dict[str, Any]:
+    if work.judge is None:
+        return _no_win_rate("the project has no judge")
+    if not work.held_out:
+        return _no_win_rate("the project has no eval prompts")
+    return _no_win_rate("no judge yet")
+
+
+def _no_win_rate(reason: str) -> dict[str, Any]:
+    return {"win_rate": None, "win_rate_reason": reason}

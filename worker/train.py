@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 import activedpo as ad
-from activedpo.errors import ActiveDPOError, NothingToTrain
+from activedpo.errors import ActiveDPOError, CheckpointMismatch, NothingToTrain
 from app import artifacts
 from app.policies.models import Policy
 from app.projects.models import Project
@@ -28,6 +28,9 @@ from worker.work import Labelled, LeftOut, TrainOutcome, TrainWork, Wire
 
 WORK, OUTCOME = Wire(TrainWork), Wire(TrainOutcome)
 MOST_STEPS_KEPT = 500
+CHECKPOINTS = 5
+"""Checkpoints of a training whose project does not say how often."""
+
 # what a project's training settings say to the library, by the library's own names
 PASSED_ON = (
     "trainer",
@@ -39,9 +42,8 @@ PASSED_ON = (
     "loss",
     "label_smoothing",
     "checkpoint_every",
-    "max_length",
     "max_grad_norm",
-    "warmup",
+    "schedule",
     "lora_alpha",
     "lora_dropout",
     "length_normalised",
@@ -84,7 +86,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
     if not labelled:
         raise NothingToTrain(_nothing_left(left_out))
     guesses = accuracy_before(_with_margins(labelled, work, held, report))
-    result = _train(labelled, work, held, report)
+    result = _resumed(labelled, work, held, report)
     left_out += [LeftOut(str(dropped.id), dropped.reason) for dropped in result.dropped]
     metrics = guesses | _figures(result.metrics, len(labelled) - len(result.dropped), left_out)
     kind = "adapter" if int(work.training.get("lora", 16)) else "full"
@@ -135,13 +137,7 @@ def accuracy_before(labelled: Sequence[Labelled]) -> dict[str, Any]:
         "accuracy_before_audit": [item for item in guessed if item.audit],
         "accuracy_before_chosen": [item for item in guessed if not item.audit],
     }
-    right = {
-        name: [
-            (i.margin or 0.0) > 0 and i.p > 0.5 or (i.margin or 0.0) < 0 and i.p < 0.5
-            for i in items
-        ]
-        for name, items in groups.items()
-    }
+    right = {name: [_guessed_right(item) for item in items] for name, items in groups.items()}
     figures: dict[str, Any] = {
         name: float(np.mean(hits)) if hits else None for name, hits in right.items()
     }
@@ -150,6 +146,10 @@ def accuracy_before(labelled: Sequence[Labelled]) -> dict[str, Any]:
         "guessed_audit": len(right["accuracy_before_audit"]),
         "new_labels": sum(item.new for item in labelled),
     }
+
+
+def _guessed_right(item: Labelled) -> bool:
+    return ((item.margin or 0.0) > 0) == (item.p > 0.5)
 
 
 def _labelled(item: TrainingPair, round: Round) -> Labelled:
@@ -204,6 +204,16 @@ def _with_margins(
     ]
 
 
+def _resumed(
+    labelled: Sequence[Labelled], work: TrainWork, held: Models, report: Report
+) -> ad.TrainResult:
+    try:
+        return _train(labelled, work, held, report)
+    except CheckpointMismatch:  # the project's settings were changed before a retry
+        anew = dataclasses.replace(work, resume_from=None)
+        return _train(labelled, anew, held, report)
+
+
 def _train(
     labelled: Sequence[Labelled], work: TrainWork, held: Models, report: Report
 ) -> ad.TrainResult:
@@ -221,8 +231,19 @@ def _train(
         resume_from=work.resume_from,
         progress=_progress(report, Path(work.checkpoints)),
         base_name=work.setting.base.name,
-        **{key: work.training[key] for key in PASSED_ON if work.training.get(key) is not None},
+        **_settings(work.training, len(labelled)),
     )
+
+
+def _settings(training: dict[str, Any], pairs: int) -> dict[str, Any]:
+    """The project's training settings as the library's keywords, checkpoints included."""
+    given = {key: training[key] for key in PASSED_ON if training.get(key) is not None}
+    if training.get("warmup") is not None:
+        given["warmup_ratio"] = training["warmup"]
+    batch, epochs = int(training.get("batch_size", 16)), int(training.get("epochs", 3))
+    steps = int(training.get("max_steps") or epochs * -(-pairs // batch))
+    given.setdefault("checkpoint_every", max(1, steps // CHECKPOINTS))
+    return given
 
 
 def _start(work: TrainWork, held: Models) -> tuple[ad.Policy, ad.Policy | None]:
@@ -241,7 +262,7 @@ def _start(work: TrainWork, held: Models) -> tuple[ad.Policy, ad.Policy | None]:
 
 def _progress(report: Report, checkpoints: Path) -> Callable[[int, int, dict[str, Any]], None]:
     def tell(step: int, total: int, _: dict[str, Any]) -> None:
-        written = any(checkpoints.glob("step-*"))
+        written = any(checkpoints.glob("[!.]*"))
         report("training", step, total, str(checkpoints) if written else None)
 
     return tell

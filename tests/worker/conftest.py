@@ -20,6 +20,7 @@ from sqlalchemy import Engine, select
 
 from activedpo.testing import tiny_model
 from app.database import transaction
+from app.labelling import actions as labelling
 from app.people.models import Person
 from app.policies.models import Policy
 from app.projects.models import Project, Prompt
@@ -198,3 +199,22 @@ def start_worker(
 def clock(start_worker: Callable[..., Worker]) -> Worker:
     """Celery beat, which wakes the reconciler every second here."""
     return start_worker("beat")
+
+
+def label(project_id: UUID, person_id: UUID, count: int = 100) -> int:
+    """Answers what is open, by a rule of its own: the text that sorts last is the better one."""
+    with transaction() as session:
+        project = session.get_one(Project, project_id)
+        claimed = labelling.claim_pairs(session, project, person_id, count)
+        claims = [(pair.claim.id, pair.left > pair.right) for pair in claimed]
+    for claim_id, left in claims:
+        with transaction() as session:
+            answer = labelling.Answer("left" if left else "right")
+            labelling.prefer(session, claim_id, person_id, answer)
+    return len(claims)
+
+
+def label_batch(project_id: UUID, round_id: UUID, person_id: UUID) -> None:
+    """Waits for the round's batch and answers all of it."""
+    wait_state(round_id, "labelling")
+    assert label(project_id, person_id) == round_of(round_id).needed

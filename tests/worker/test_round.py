@@ -1,0 +1,183 @@
+"""Whole rounds through a real worker process, on the tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+import activedpo as ad
+from app.database import transaction
+from app.policies.models import Policy
+from app.projects.models import Pair, Project, Prompt
+from app.rounds.models import Round
+from app.rounds.training_set import training_set
+from app.settings import get_settings
+from tests.worker.conftest import (
+    Worker,
+    label_batch,
+    make_person,
+    open_round,
+    round_of,
+    runs_of,
+    wait_state,
+)
+from worker.generate import library_pair
+
+
+def policies_of(project_id: UUID) -> list[Policy]:
+    with transaction() as session:
+        query = select(Policy).where(Policy.project_id == project_id).order_by(Policy.number)
+        return list(session.scalars(query))
+
+
+def folder_of(policy: Policy) -> Path:
+    return Path(get_settings().home / "artifacts" / str(policy.path))
+
+
+def test_two_rounds_from_prompts_to_policies(
+    project: Callable[..., UUID], start_worker: Callable[..., Worker], tiny: str
+) -> None:
+    project_id, person = project(prompts=8, evals=2, batch_size=6), make_person()
+    worker = start_worker()
+    first = open_round(project_id)
+    label_batch(project_id, first, person)
+    done = wait_state(first, "done")
+    base, trained = policies_of(project_id)
+    assert done.policy_out_id == trained.id
+    assert (trained.number, trained.kind, trained.parent_id) == (1, "adapter", base.id)
+    assert done.metrics["train_accuracy"] > 0.9
+    assert done.metrics["accuracy_before"] is None  # π_0 guesses nothing
+    assert done.metrics["new_labels"] == 6
+    assert done.metrics["win_rate"] is None
+    assert "judge" in done.metrics["win_rate_reason"]
+    assert done.metrics["kl"] > 0
+    assert len(worker.children()) == 1, worker.log.read_text()
+
+    second = open_round(project_id)
+    label_batch(project_id, second, person)
+    done = wait_state(second, "done")
+    assert done.policy_in_id == trained.id
+    assert done.metrics["acquisition"] == "certainty"
+    assert 0 <= done.metrics["accuracy_before"] <= 1
+    assert done.metrics["trained_pairs"] == 12  # the paper: all labels so far, from π_0
+    assert done.metrics["new_labels"] == 6
+    with transaction() as session:
+        used = session.scalars(select(Prompt.times_used).where(Prompt.split == "train"))
+        assert set(used) == {2}
+    assert worker.stop() == 0
+
+
+def test_the_trained_policy_prefers_what_people_chose(
+    project: Callable[..., UUID], start_worker: Callable[..., Worker], tiny: str
+) -> None:
+    project_id, person = project(), make_person()
+    start_worker()
+    round_id = open_round(project_id)
+    label_batch(project_id, round_id, person)
+    wait_state(round_id, "done")
+    adapter = folder_of(policies_of(project_id)[1])
+    policy = ad.load(tiny, adapter=adapter)
+    with transaction() as session:
+        labelled = training_set(session, session.get_one(Round, round_id))
+        pairs = [library_pair(item.pair, chat(item.prompt_content)) for item in labelled]
+    scores = ad.score_pairs(policy, pairs)
+    right = [(m > 0) == (item.p > 0.5) for m, item in zip(scores.margin, labelled, strict=True)]
+    assert np.mean(right) > 0.9
+
+
+def test_the_adapter_in_plain_peft_gives_the_worker_s_log_probs(
+    project: Callable[..., UUID], start_worker: Callable[..., Worker], tiny: str
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    project_id, person = project(), make_person()
+    start_worker()
+    label_batch(project_id, first := open_round(project_id), person)
+    wait_state(first, "done")
+    wait_state(second := open_round(project_id), "labelling")
+    base = AutoModelForCausalLM.from_pretrained(tiny)
+    plain = PeftModel.from_pretrained(base, folder_of(policies_of(project_id)[1])).eval()
+    with transaction() as session:
+        pairs = list(session.scalars(select(Pair).where(Pair.round_id == second)))
+    assert pairs
+    for pair in pairs:
+        end = [1] if pair.finished_a else []
+        completion = [*(pair.tokens_a or []), *end]
+        tokens = torch.tensor([[*(pair.tokens_prompt or []), *completion]])
+        with torch.no_grad():
+            logp = plain(tokens).logits.float().log_softmax(-1)[0, :-1]
+        taken = logp.gather(1, tokens[0, 1:, None])[-len(completion) :, 0]
+        assert pair.logp_a == pytest.approx(float(taken.sum()), abs=1e-3)
+        assert pair.scored_by == round_of(second).policy_in_id
+
+
+def test_the_adapter_names_the_hub_id_of_its_base(
+    project: Callable[..., UUID], start_worker: Callable[..., Worker], tiny: str
+) -> None:
+    import json
+
+    kept = get_settings().models_dir / "somebody" / "tiny"
+    kept.parent.mkdir(parents=True)
+    kept.symlink_to(tiny)
+    project_id, person = project(base_model="somebody/tiny"), make_person()
+    start_worker()
+    label_batch(project_id, round_id := open_round(project_id), person)
+    wait_state(round_id, "done")
+    config = json.loads((folder_of(policies_of(project_id)[1]) / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "somebody/tiny"
+
+
+def test_a_next_round_opens_by_itself_where_the_project_says_so(
+    project: Callable[..., UUID], start_worker: Callable[..., Worker]
+) -> None:
+    project_id, person = project(auto_next=True, training={"max_steps": 1}), make_person()
+    start_worker()
+    label_batch(project_id, round_id := open_round(project_id), person)
+    wait_state(round_id, "done")
+    with transaction() as session:
+        second = session.scalars(select(Round).where(Round.number == 2)).one()
+    assert wait_state(second.id, "labelling").policy_in_id == round_of(round_id).policy_out_id
+
+
+def test_shards_together_make_one_pool(
+    project: Callable[..., UUID],
+    start_worker: Callable[..., Worker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(get_settings(), "shard_prompts", 3)
+    project_id = project(prompts=8)
+    round_id = open_round(project_id)
+    start_worker()
+    start_worker()
+    wait_state(round_id, "labelling")
+    assert [run.state for run in runs_of(round_id, "generate")] == ["done"] * 3
+    with transaction() as session:
+        assert len(list(session.scalars(select(Pair.id).where(Pair.round_id == round_id)))) == 8
+
+
+def chat(content: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": content}]
+
+
+@pytest.mark.parametrize("kind", ["full", "continue"])
+def test_other_ways_of_training(
+    project: Callable[..., UUID], start_worker: Callable[..., Worker], kind: str
+) -> None:
+    ways = {"full": {"lora": 0, "learning_rate": 1e-3}, "continue": {"reset": "continue"}}
+    project_id, person = project(training=ways[kind]), make_person()
+    start_worker()
+    for _ in range(2):
+        label_batch(project_id, round_id := open_round(project_id), person)
+        wait_state(round_id, "done")
+    made = policies_of(project_id)
+    assert [p.kind for p in made[1:]] == ["full" if kind == "full" else "adapter"] * 2
+    with transaction() as session:
+        assert session.get_one(Project, project_id).policy_id == made[-1].id
+    assert round_of(round_id).metrics["kl"] != 0
