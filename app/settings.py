@@ -19,7 +19,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ACTIVEDPO_", env_file=".env", extra="ignore", populate_by_name=True
+        env_prefix="ACTIVEDPO_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
     )
 
     database_url: str | None = Field(None, description="Postgres URL; unset: embedded.")

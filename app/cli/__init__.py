@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 import typer
-from pydantic import ValidationError
 
-from app.cli.context import Failure, complain
-from app.errors import Problem
+from app.cli.context import NO_STACK, USAGE, Failure, complain
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 GROUPS = ("stack", "people", "doctor", "demo")
 
@@ -36,12 +38,39 @@ def main() -> None:
     """Run the command line; errors that people can mend are a line, not a traceback."""
     try:
         build()()
-    except Failure as failure:
-        sys.exit(complain(str(failure), failure.code))
-    except Problem as problem:
-        sys.exit(complain(problem.detail, 1))
-    except ValidationError as error:
-        for fault in error.errors():
-            name = ".".join(map(str, fault["loc"]))
-            complain(f"ACTIVEDPO_{name.upper().removeprefix('ACTIVEDPO_')}: {fault['msg']}", 2)
-        sys.exit(2)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        sys.exit(complain(str(explained), explained.code))
+
+
+def explain(error: Exception) -> Failure | None:
+    """The error as a line and an exit code; None where it is a fault of ours.
+
+    Looks only at what is imported already: a command that needs no database loads none.
+    """
+    if isinstance(error, Failure):
+        return error
+    if "app.errors" in sys.modules:
+        from app.errors import Problem
+
+        if isinstance(error, Problem):
+            return Failure(error.detail)
+    if "pydantic" in sys.modules:
+        from pydantic import ValidationError
+
+        if isinstance(error, ValidationError) and error.title == "Settings":
+            return Failure("; ".join(map(_told, error.errors())), USAGE)
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import ArgumentError, OperationalError
+
+        if isinstance(error, ArgumentError | OperationalError):
+            first = str(error.__cause__ or error).splitlines()[0]
+            return Failure(f"the database (ACTIVEDPO_DATABASE_URL): {first}", NO_STACK)
+    return None
+
+
+def _told(fault: ErrorDetails) -> str:
+    name = ".".join(map(str, fault["loc"])).upper()
+    return f"ACTIVEDPO_{name.removeprefix('ACTIVEDPO_')}: {fault['msg']}"

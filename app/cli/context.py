@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-FAILED, NO_STACK, IN_USE = 1, 3, 4
+FAILED, USAGE, NO_STACK, IN_USE = 1, 2, 3, 4
 
 
 class Failure(Exception):

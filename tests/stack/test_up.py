@@ -56,7 +56,7 @@ def test_the_key_it_prints_opens_the_api(start: Any) -> None:
     assert stack.printed("sign in as")
     assert stack.printed("password")
     assert _ask(stack, "/api/v1/projects") == 200
-    kept = [path for path in (stack.home / "secrets").iterdir()]
+    kept = list((stack.home / "secrets").iterdir())
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
     logs = "".join(path.read_text() for path in (stack.home / "logs").iterdir())
     assert not [path.name for path in kept if path.read_text().strip() in logs]

@@ -1,0 +1,64 @@
+"""The environment, read once."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+def test_names_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PORT", "ACTIVEDPO_PORT", "ACTIVEDPO_HOME", "ACTIVEDPO_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert Settings().port == 8000
+    assert Settings().home == tmp_path / ".activedpo"
+    assert Settings().artifacts_url == (tmp_path / ".activedpo" / "artifacts").as_uri()
+    monkeypatch.setenv("PORT", "8100")
+    monkeypatch.setenv("ACTIVEDPO_HOME", "elsewhere")
+    monkeypatch.setenv("ACTIVEDPO_ARTIFACTS", "memory://policies")
+    assert Settings().port == 8100
+    assert Settings().home == tmp_path / "elsewhere"
+    assert Settings().artifacts_url == "memory://policies"
+    monkeypatch.setenv("ACTIVEDPO_PORT", "8200")
+    assert Settings().port == 8200
+
+
+def test_a_dotenv_file_is_honoured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ACTIVEDPO_LOG_LEVEL", raising=False)
+    (tmp_path / ".env").write_text("ACTIVEDPO_LOG_LEVEL=DEBUG\n")
+    assert Settings().log_level == "DEBUG"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ACTIVEDPO_API_KEY", "short"), ("ACTIVEDPO_PORT", "70000")]
+)
+def test_what_cannot_be_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.removeprefix("ACTIVEDPO_")):
+        Settings()
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVEDPO_API_KEY", "a-key-of-twenty-characters")
+    monkeypatch.setenv("ACTIVEDPO_ADMIN_PASSWORD", "hush hush")
+    assert "twenty" not in repr(Settings())
+    assert "hush" not in repr(Settings())
+
+
+def test_the_signing_key_is_made_once_for_its_owner_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ACTIVEDPO_SECRET_KEY", raising=False)
+    settings = Settings(home=tmp_path / "home")
+    key = settings.signing_key()
+    assert len(key) >= 32
+    assert settings.signing_key() == key
+    assert stat.S_IMODE((tmp_path / "home" / "secret_key").stat().st_mode) == 0o600
