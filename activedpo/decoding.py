@@ -15,7 +15,7 @@ from activedpo.errors import OutOfMemory
 from activedpo.loading import Policy
 from activedpo.packing import can_pack, plain_logprobs
 from activedpo.sampling import Sample, Sampling, choose
-from activedpo.slots import Prefix, SlotCache, next_logits, prefill, step
+from activedpo.slots import SLACK, Prefix, SlotCache, next_logits, prefill, step
 from activedpo.types import Tokens
 
 PREFILL_TOKENS = 2_048
@@ -99,7 +99,7 @@ def default_rows(policy: Policy, width: int) -> int:
     memory, most = _CPU_CACHE_BYTES, 64
     if policy.device.type == "cuda":
         memory, most = torch.cuda.mem_get_info(policy.device)[0] // 3, 256
-    return max(1, min(most, memory // (bytes_a_token * (width + 64))))
+    return max(1, min(most, int(memory // (bytes_a_token * (width + SLACK)))))
 
 
 def can_slot(policy: Policy) -> bool:
@@ -189,9 +189,7 @@ class _Loop:
     def _worth_admitting(self) -> bool:
         # A few at a time: a prefill of one short prompt costs nearly as much as one of several.
         enough = max(1, self.cache.rows // 8)
-        return bool(self.waiting or self.ready) and (
-            not self.rows or self.cache.free >= enough
-        )
+        return bool(self.waiting or self.ready) and (not self.rows or self.cache.free >= enough)
 
     def _admit(self) -> None:
         while self.cache.free and (self.ready or self.waiting):
@@ -267,8 +265,10 @@ def _by_generate(
     """`model.generate`, prompt by prompt, for architectures without a plain key/value cache."""
     made = []
     for index, request in enumerate(requests):
-        samples = [_cut(tokens, stops[index]) for tokens in _generated(policy, request, index,
-                                                                      sampling, stops[index])]
+        samples = [
+            _cut(tokens, stops[index])
+            for tokens in _generated(policy, request, index, sampling, stops[index])
+        ]
         made.append(samples)
         for _ in samples if on_sample else ():
             on_sample(index)  # type: ignore[misc]
@@ -280,11 +280,15 @@ def _generated(
 ) -> Iterator[list[int]]:
     devices = [policy.device] if policy.device.type == "cuda" else []
     greedy = sampling.temperature == 0.0
-    drawn = {} if greedy else {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p or 1.0,
-        "top_k": sampling.top_k or 0,
-    }
+    drawn = (
+        {}
+        if greedy
+        else {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p or 1.0,
+            "top_k": sampling.top_k or 0,
+        }
+    )
     ids = torch.tensor([request.prompt] * request.samples, device=policy.device)
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(np.random.SeedSequence([sampling.seed, index]).generate_state(1)[0]))

@@ -117,9 +117,7 @@ def encode_pair(policy: Policy, pair: Pair, index: int = 0) -> EncodedPair:
         end = (end_token(policy, pair.prompt),)
         a = encode_completion(policy, pair.completion_a, pair.tokens_a)
         b = encode_completion(policy, pair.completion_b, pair.tokens_b)
-        encoded = EncodedPair(
-            prompt, a + end * pair.finished_a, b + end * pair.finished_b
-        )
+        encoded = EncodedPair(prompt, a + end * pair.finished_a, b + end * pair.finished_b)
         if not encoded.a or not encoded.b:
             raise EmptyCompletion("a completion has no token at all: drop the pair")
         check_ids(policy, encoded.prompt + encoded.a + encoded.b)

@@ -64,9 +64,7 @@ class UnknownAcquisition(ActiveDPOError, ValueError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name, self.known = name, sorted(known)
-        super().__init__(
-            f"unknown acquisition {name!r}; known are: {', '.join(self.known)}"
-        )
+        super().__init__(f"unknown acquisition {name!r}; known are: {', '.join(self.known)}")
 
 
 class InvalidScores(ActiveDPOError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -182,11 +181,12 @@ def _ticks(progress: Progress, total: int) -> Callable[[int], None]:
 
 
 def _in_pairs(progress: Progress, total: int) -> Progress:
-    seen: Counter[int] = Counter()
+    shown = 0
 
     def report(done: int, _: int) -> None:
-        if done // 2 > seen["pairs"]:
-            seen["pairs"] = done // 2
-            progress(done // 2, total)
+        nonlocal shown
+        if done // 2 > shown:
+            shown = done // 2
+            progress(shown, total)
 
     return report

@@ -37,7 +37,8 @@ def token_logprobs(
         hidden, weight = hidden.to(low), weight.to(low)
         bias = None if bias is None else bias.to(low)
     with torch.autocast(device, enabled=False):
-        return _TokenLogprobs.apply(hidden, weight, bias, targets, softcap)  # type: ignore[no-any-return]
+        logprobs: Tensor = _TokenLogprobs.apply(hidden, weight, bias, targets, softcap)  # type: ignore[no-untyped-call]
+        return logprobs
 
 
 def chunk_rows(vocabulary: int) -> int:

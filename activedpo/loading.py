@@ -70,11 +70,13 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.base.get_input_embeddings().weight.dtype
+        dtype: torch.dtype = self.base.get_input_embeddings().weight.dtype
+        return dtype
 
     @property
     def vocabulary(self) -> int:
@@ -102,7 +104,7 @@ class Policy:
     def base_without_adapter(self) -> PreTrainedModel:
         """A model that shares the base's weights and has no adapter layers."""
         bare = copy.deepcopy(self.model, {id(t): t for t in self.base.parameters()})
-        return bare.unload()  # type: ignore[no-any-return]
+        return bare.unload()
 
     def save(self, folder: str | Path, base_name: str | None = None) -> str:
         """Writes adapter or full weights as safetensors, with the tokenizer.

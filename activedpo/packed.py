@@ -150,8 +150,8 @@ class PackedStep:
         longest = max(example.row.length for example in batch)
         if self.budget < longest:
             raise OutOfMemory(
-                f"one pair of {longest} tokens does not fit the memory: use gradient_checkpointing, "
-                "a lower rank or LoRA instead of full weights, or shorter completions"
+                f"one pair of {longest} tokens does not fit the memory: use "
+                "gradient_checkpointing, a lower rank or LoRA instead of full weights, or shorter completions"
             ) from error
         self.budget //= 2
 
@@ -166,7 +166,7 @@ class PackedStep:
             _check(chosen, losses)
             if backward:
                 # Divided by the batch's pairs: pieces of a batch add up to its mean.
-                (losses.sum() / len(batch)).backward()
+                torch.autograd.backward(losses.sum() / len(batch))
             books.add(chosen, losses.detach(), rewards.detach())
         return books.metrics() | {"tokens": float(sum(row.length for row in rows))}
 
@@ -190,14 +190,14 @@ class PackedStep:
     def _losses(self, examples: Sequence[Example], logp: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) weighted losses, and (n, 2) implicit rewards."""
         settings = self.settings
-        given = {"dtype": logp.dtype, "device": logp.device}
-        reference = torch.tensor([[e.ref_a, e.ref_b] for e in examples], **given)
-        p = torch.tensor([e.p for e in examples], **given)
-        weight = torch.tensor([e.weight for e in examples], **given)
+        # logp.new_tensor: on its device and in its precision, float64 where the model is.
+        reference = logp.new_tensor([[e.ref_a, e.ref_b] for e in examples])
+        p = logp.new_tensor([e.p for e in examples])
+        weight = logp.new_tensor([e.weight for e in examples])
         ratios = logp - reference
         if settings.per_token:
             counts = [[len(completion) for completion in e.row.completions] for e in examples]
-            ratios = ratios / torch.tensor(counts, **given)
+            ratios = ratios / logp.new_tensor(counts)
         delta = ratios[:, 0] - ratios[:, 1]
         label = smoothed(p, settings.label_smoothing)
         return weight * LOSSES[settings.loss](delta, label, settings.beta), settings.beta * ratios

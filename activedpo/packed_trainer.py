@@ -218,15 +218,15 @@ def _set_modes(policy: Policy, settings: TrainSettings, dropout: bool) -> None:
             if "lora_dropout" in name:
                 module.train()
     if settings.gradient_checkpointing:
-        policy.base.gradient_checkpointing_enable({"use_reentrant": False})
+        policy.base.activation_checkpointing_enable()
         for module in policy.base.modules():
             if getattr(module, "gradient_checkpointing", False):
                 module.training = True  # of the layer alone: what is inside stays in eval mode
 
 
 def _unset_modes(policy: Policy) -> None:
-    if getattr(policy.base, "is_gradient_checkpointing", False):
-        policy.base.gradient_checkpointing_disable()
+    if policy.base.is_activation_checkpointing:
+        policy.base.activation_checkpointing_disable()
     policy.model.eval()
 
 
@@ -245,5 +245,3 @@ class _seeded:
 
     def __exit__(self, *_: object) -> None:
         torch.set_rng_state(self.state)
-
-

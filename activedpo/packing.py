@@ -125,9 +125,15 @@ def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
         tokens[number, :at] = torch.tensor(flat)
         positions[number, :at] = torch.tensor(where)
         segments[number, :at] = torch.tensor(part)
-    tensors = (torch.tensor(sources), torch.tensor(targets), torch.tensor(owners))
-    moved = [t.to(device) for t in (tokens, positions, segments, *tensors)]
-    return Batch(*moved, completions=count)
+    return Batch(
+        tokens=tokens.to(device),
+        positions=positions.to(device),
+        segments=segments.to(device),
+        sources=torch.tensor(sources, device=device),
+        targets=torch.tensor(targets, device=device),
+        owners=torch.tensor(owners, device=device),
+        completions=count,
+    )
 
 
 def block_mask(batch: Batch, window: int | None = None) -> Tensor:

@@ -145,7 +145,9 @@ def score_rows(
             indices = queue.pop(0)
             chosen = [rows[i] for i in indices]
             try:
-                results = _packed(policy, chosen, hidden) if packs else _plain(policy, chosen[0], hidden)
+                results = (
+                    _packed(policy, chosen, hidden) if packs else _plain(policy, chosen[0], hidden)
+                )
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 queue[:0] = _halved(indices, error)
                 continue
@@ -215,9 +217,7 @@ def _halved(indices: list[int], error: BaseException) -> list[list[int]]:
     return [indices[:middle], indices[middle:]]
 
 
-def _report(
-    progress: Progress | None, total: int, passes: int
-) -> Callable[[int], Progress | None]:
+def _report(progress: Progress | None, total: int, passes: int) -> Callable[[int], Progress | None]:
     """Progress over both passes, in pairs."""
 
     def of_pass(number: int) -> Progress | None:

@@ -29,7 +29,7 @@ SLACK = 64
 """Columns beyond the longest row: everything moves left once in so many steps."""
 
 
-class _SlotLayer(DynamicLayer):
+class _SlotLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values (slots, heads, columns, d) of one layer, written in place."""
 
     def __init__(self, cache: SlotCache) -> None:
@@ -38,16 +38,15 @@ class _SlotLayer(DynamicLayer):
         self.is_initialized = True
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        assert self.keys is not None and self.values is not None
         at, low, rows = self.owner.column, self.owner.low, self.owner.active
         self.keys[:rows, :, at] = key_states[:, :, 0]
         self.values[:rows, :, at] = value_states[:, :, 0]
         return self.keys[:rows, :, low : at + 1], self.values[:rows, :, low : at + 1]
 
 
-class SlotCache(Cache):
+class SlotCache(Cache):  # type: ignore[misc]
     """Slots for `rows` sequences of at most `longest` tokens."""
 
     def __init__(self, rows: int, longest: int, widest_prompt: int, device: torch.device) -> None:
@@ -56,13 +55,17 @@ class SlotCache(Cache):
         self.columns = longest + SLACK
         self.first = widest_prompt
         self.column = widest_prompt
-        self.active = 0
-        self.starts = torch.zeros(rows, dtype=torch.long, device=device)
+        self.device = device
+        self.starts: list[int] = []
 
     @property
     def low(self) -> int:
         """First column that any active row sees."""
-        return int(self.starts[: self.active].min()) if self.active else self.column
+        return min(self.starts, default=self.column)
+
+    @property
+    def active(self) -> int:
+        return len(self.starts)
 
     @property
     def free(self) -> int:
@@ -77,20 +80,19 @@ class SlotCache(Cache):
         for layer, (keys, values) in zip(self.layers, prefix, strict=True):
             layer.keys[row, :, start : self.column] = keys
             layer.values[row, :, start : self.column] = values
-        self.starts[row] = start
-        self.active += 1
+        self.starts.append(start)
         return row
 
     def retire(self, row: int) -> int:
         """Frees a row; returns the row that moved into its place (itself, if it was the last)."""
         last = self.active - 1
         if row != last:
-            start = int(self.starts[last])
+            start = self.starts[last]
             for layer in self.layers:
                 for states in (layer.keys, layer.values):
                     states[row, :, start : self.column] = states[last, :, start : self.column]
             self.starts[row] = start
-        self.active -= 1
+        self.starts.pop()
         return last
 
     def advance(self) -> None:
@@ -104,11 +106,11 @@ class SlotCache(Cache):
                 kept = states[: self.active, :, shift : self.column].clone()
                 states[: self.active, :, : self.column - shift] = kept
         self.column -= shift
-        self.starts -= shift
+        self.starts = [start - shift for start in self.starts]
 
     def positions(self) -> Tensor:
         """(active, 1) position of the token that is fed next."""
-        return (self.column - self.starts[: self.active])[:, None]
+        return self.column - torch.tensor(self.starts, device=self.device)[:, None]
 
     def masks(self, policy: Policy) -> Tensor | dict[str, Tensor]:
         """Additive mask (active, 1, 1, columns seen), or one per kind of layer."""
@@ -123,8 +125,8 @@ class SlotCache(Cache):
         return self._mask(policy.dtype, window)
 
     def _mask(self, dtype: torch.dtype, window: int | None) -> Tensor:
-        columns = torch.arange(self.low, self.column + 1, device=self.starts.device)
-        seen = columns >= self.starts[: self.active, None]
+        columns = torch.arange(self.low, self.column + 1, device=self.device)
+        seen = columns >= torch.tensor(self.starts, device=self.device)[:, None]
         if window is not None:
             seen &= columns > self.column - window
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)

@@ -37,7 +37,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen3": _GROUPED | {"head_dim": 8},
     "gemma2": _GROUPED | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16},
     "gemma3_text": _GROUPED
-    | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16, "sliding_window_pattern": 2},
+    | {
+        "head_dim": 8,
+        "query_pre_attn_scalar": 8,
+        "sliding_window": 16,
+        "sliding_window_pattern": 2,
+    },
     "mistral": _GROUPED | {"head_dim": 8, "sliding_window": 16},
     "gpt2": _GPT2,
     "gpt_neox": _PLAIN,

@@ -7,6 +7,7 @@ copy's own.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +47,7 @@ def trainable_copy(
     return replace(policy, model=model.eval())
 
 
-def shared_copy(model: Any, own: list[Tensor] | None = None) -> Any:
+def shared_copy(model: Any, own: Sequence[Tensor] | None = None) -> Any:
     """A copy of the modules that shares the tensors, except those in `own`."""
     owned = {id(tensor) for tensor in own or ()}
     tensors = [*model.parameters(), *model.buffers()]
@@ -69,15 +70,13 @@ def _full(policy: Policy) -> Policy:
     return replace(policy, model=model.eval().requires_grad_(True), initial=initial)
 
 
-def _with_adapter(
-    policy: Policy, rank: int, seed: int, alpha: float | None, dropout: float
-) -> Any:
+def _with_adapter(policy: Policy, rank: int, seed: int, alpha: float | None, dropout: float) -> Any:
     from peft import LoraConfig, get_peft_model
 
     base = shared_copy(policy.model)
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha or 2 * rank,  # type: ignore[arg-type]
+        lora_alpha=alpha or 2 * rank,
         lora_dropout=dropout,
         target_modules="all-linear",
         fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in base.modules()),

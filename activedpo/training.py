@@ -301,4 +301,3 @@ def _run(
     from activedpo.packed_trainer import PackedTrainer
 
     return PackedTrainer(start, examples, settings, lora_dropout > 0, progress).run()
-

@@ -81,13 +81,13 @@ def train_with_trl(
     }
 
 
-class IdsDPOTrainer(DPOTrainer):
+class IdsDPOTrainer(DPOTrainer):  # type: ignore[misc]
     """trl's trainer on token ids and reference log-probs that are there already."""
 
-    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
-    def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+    def _precompute_ref_logps(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
 
@@ -117,8 +117,11 @@ def config(policy: Policy, settings: TrainSettings, folder: Path) -> DPOConfig:
     kind = _LOSSES[step.loss]
     if step.loss == "sigmoid" and step.length_normalised:
         kind = "sigmoid_norm"
-    micro = next(m for m in range(min(_MICRO_BATCH, settings.batch_size), 0, -1)
-                 if settings.batch_size % m == 0)
+    micro = next(
+        m
+        for m in range(min(_MICRO_BATCH, settings.batch_size), 0, -1)
+        if settings.batch_size % m == 0
+    )
     return DPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=micro,
@@ -168,7 +171,8 @@ def _columns(example: Example) -> dict[str, Any]:
 def _checkpoint(settings: TrainSettings) -> str | None:
     if settings.resume_from is None or not settings.resume_from.is_dir():
         return None
-    return get_last_checkpoint(str(settings.resume_from))
+    newest: str | None = get_last_checkpoint(str(settings.resume_from))
+    return newest
 
 
 def _clean(policy: Policy) -> None:
@@ -181,7 +185,7 @@ def _clean(policy: Policy) -> None:
     policy.model.eval()
 
 
-class _Log(TrainerCallback):
+class _Log(TrainerCallback):  # type: ignore[misc]
     """Collects a step's figures under this library's names."""
 
     def __init__(self, progress: StepProgress | None, pairs: int) -> None:
@@ -190,11 +194,11 @@ class _Log(TrainerCallback):
 
     def on_log(
         self,
-        args: TrainingArguments,
+        _args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,
+        _control: TrainerControl,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        **_: Any,
     ) -> None:
         if not logs or "loss" not in logs:
             return

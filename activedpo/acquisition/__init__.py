@@ -118,9 +118,7 @@ def _check(wanted: Strategy, scores: Scores | None, entropy: np.ndarray | None, 
         _finite("margin", scores.margin, n)
     if wanted.needs_entropy:
         if entropy is None:
-            raise InvalidScores(
-                f"acquisition {wanted.name!r} needs entropy=: call prompt_entropy"
-            )
+            raise InvalidScores(f"acquisition {wanted.name!r} needs entropy=: call prompt_entropy")
         _finite("entropy", entropy, n)
 
 
@@ -149,7 +147,9 @@ def _plugins() -> dict[str, Strategy]:
     for point in entry_points(group="activedpo.acquisition"):
         loaded = point.load()
         if not isinstance(loaded, Strategy):
-            raise TypeError(f"entry point {point.name!r} ({point.value}) is no acquisition Strategy")
+            raise TypeError(
+                f"entry point {point.name!r} ({point.value}) is no acquisition Strategy"
+            )
         found[point.name] = loaded
     return found
 

@@ -62,7 +62,8 @@ class Strategy:
 def margins(pool: Pool) -> np.ndarray:
     """|r(a) − r(b)|, shape (n,)."""
     assert pool.scores is not None  # checked by `acquire`
-    return np.abs(pool.scores.margin)
+    absolute: np.ndarray = np.abs(pool.scores.margin)
+    return absolute
 
 
 def entropies(pool: Pool) -> np.ndarray:
