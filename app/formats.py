@@ -33,7 +33,7 @@ def _relative(seconds: float) -> str:
             break
         size /= step
     count = int(size)
-    plural = "s" if len(unit) > 3 and count != 1 or (unit == "day" and count != 1) else ""
+    plural = "s" if unit in ("day", "week", "month", "year") and count != 1 else ""
     return f"in {count} {unit}{plural}" if seconds < 0 else f"{count} {unit}{plural} ago"
 
 
@@ -84,6 +84,11 @@ def prompt_text(content: Any) -> str:
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in content)
 
 
+def model_name(name: str) -> str:
+    """A hub name as it is; of a folder, its last part."""
+    return name.rstrip("/").rsplit("/", 1)[-1] if name.startswith("/") else name
+
+
 def pretty(value: Any) -> str:
     """JSON that a person can read."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
@@ -101,5 +106,6 @@ FILTERS = {
     "size": size,
     "duration": duration,
     "prompt_text": prompt_text,
+    "model_name": model_name,
     "pretty": pretty,
 }

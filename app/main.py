@@ -6,22 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from app import errors
+from app import errors, web
 from app.edge import BodyLimit, SecurityHeaders
 
-STATIC = Path(__file__).resolve().parent / "static"
 ROOMS = ("people", "projects", "labelling", "rounds", "policies")
 PARTS = (
     "app.health",
     *(f"app.{room}.api" for room in ROOMS),
     "app.web",
     *(f"app.{room}.pages" for room in ROOMS),
+    "app.system_pages",
 )
 
 
@@ -44,6 +42,5 @@ def create_app() -> FastAPI:
             router = getattr(import_module(part), "router", None)
             if router is not None:
                 app.include_router(router)
-    if STATIC.is_dir():
-        app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    web.install(app)
     return app

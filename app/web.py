@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
+from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
 
-from fastapi import Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app import formats
+from app.database import Db
+from app.errors import Forbidden, Problem
+from app.people.access import COOKIE, Actor, actor_of_cookie, check_csrf
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent.parent / "templates"
+LONGEST_FIELD = 16 * 1024 * 1024
+
+router = APIRouter(include_in_schema=False)
+
+# What a page says after a form was taken and the browser was sent on: ?done=<key>
+DONE = {
+    "settings": "The settings are stored. They count from the next round on.",
+    "member-added": "Added to the project.",
+    "member-removed": "Removed from the project. What they labelled stays.",
+    "person-added": "Added. They can sign in now.",
+    "person-changed": "Changed.",
+    "key-revoked": "The key is revoked and works no more.",
+    "cancelled": "The round is cancelled. Its labels are kept.",
+}
+
+
+class SignInFirst(Exception):
+    """A page was asked for without a session; ``back`` is where to go after signing in."""
+
+    def __init__(self, back: str) -> None:
+        super().__init__(back)
+        self.back = back
 
 
 @lru_cache
@@ -60,3 +92,179 @@ def environment() -> Environment:
     env.filters.update(formats.FILTERS)
     env.globals.update(static=static_url, version=_version())
     return env
+
+
+def html(request: Request, template: str, **context: Any) -> str:
+    """A template with what every page needs: person, CSRF field, what was just done."""
+    actor: Actor | None = getattr(request.state, "actor", None)
+    token = actor.sign_in.csrf_token if actor and actor.sign_in else ""
+    shared = {
+        "person": actor.person if actor else None,
+        "csrf_token": token,
+        "csrf": lambda: formats.hidden_field("csrf_token", token),
+        "section": "projects",
+        "done": DONE.get(request.query_params.get("done", "")),
+    }
+    return environment().get_template(template).render({**shared, **context})
+
+
+def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """A page."""
+    headers = {"Cache-Control": "private, no-cache"}
+    return HTMLResponse(html(request, template, **context), status, headers)
+
+
+def go(path: str, done: str | None = None) -> RedirectResponse:
+    """Send the browser on after a form, so that reload never sends it twice."""
+    return RedirectResponse(f"{path}?done={done}" if done else path, 303)
+
+
+def safe_next(path: str) -> str:
+    """``path`` if it stays on this site, else the front page."""
+    inside = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if inside and not urlsplit(path).netloc else "/projects"
+
+
+def page_actor(request: Request, db: Db) -> Actor:
+    """Who is signed in.
+
+    Raises:
+        SignInFirst: nobody.
+    """
+    token = request.cookies.get(COOKIE)
+    actor = actor_of_cookie(db, token) if token else None
+    if actor is None:
+        wanted = request.url.path if request.method == "GET" else "/projects"
+        raise SignInFirst(wanted)
+    request.state.actor = actor
+    return actor
+
+
+PageActor = Annotated[Actor, Depends(page_actor)]
+
+
+async def _posted(request: Request, actor: PageActor) -> AsyncIterator[FormData]:
+    async with request.form(max_part_size=LONGEST_FIELD) as form:
+        check_csrf(actor, text(form, "csrf_token"))
+        yield form
+
+
+Posted = Annotated[FormData, Depends(_posted)]
+"""A form whose CSRF token was found right."""
+
+Checked = Depends(_posted)
+"""The same check, for forms with nothing in them but their button."""
+
+
+def text(form: FormData, name: str) -> str:
+    """A field as text; "" where it is missing or a file."""
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def texts(form: FormData) -> dict[str, str]:
+    """All text fields of a form, without its CSRF token."""
+    return {k: v for k, v in form.items() if isinstance(v, str) and k != "csrf_token"}
+
+
+def errors_of(error: Problem | ValidationError) -> dict[str, str]:
+    """What is wrong, by field name; what belongs to no field under ""."""
+    if isinstance(error, ValidationError):
+        found = {}
+        for item in error.errors():
+            message = item["msg"].removeprefix("Value error, ")
+            found[".".join(str(part) for part in item["loc"])] = message
+        return found
+    named = {item["field"]: item["message"] for item in error.extra.get("errors", [])}
+    return named or {"": error.detail}
+
+
+def same_origin(request: Request) -> None:
+    """Refuse a form that another site sent; for the one form that no session protects.
+
+    Raises:
+        Forbidden: the browser says that the form came from elsewhere.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    host = request.headers.get("Host", "")
+    if site not in (None, "same-origin", "none") or (
+        site is None and origin not in (None, "null") and urlsplit(origin or "").netloc != host
+    ):
+        raise Forbidden("This form came from another site. Open the sign-in page here.")
+
+
+def policy_names(numbers: dict[uuid.UUID, int]) -> Callable[[uuid.UUID], str]:
+    """How templates call a policy: π₀ or its number."""
+
+    def name(policy_id: uuid.UUID) -> str:
+        number = numbers.get(policy_id)
+        return "π₀" if number == 0 else f"Policy {number}" if number is not None else "policy"
+
+    return name
+
+
+@router.get("/")
+def front() -> RedirectResponse:
+    """The front page is the list of projects."""
+    return RedirectResponse("/projects", 303)
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a person with a browser asked, rather than a script."""
+    path = request.url.path
+    return not path.startswith(("/api/", "/static/")) and "text/html" in request.headers.get(
+        "Accept", ""
+    )
+
+
+def error_page(request: Request, status: int, title: str, detail: str) -> HTMLResponse:
+    """An error for people: what happened, and a way on."""
+    return render(request, "error.html", status, code=status, title=title, detail=detail)
+
+
+_TITLES = {404: "Not found", 405: "Not possible here", 413: "Too large"}
+_DETAILS = {404: "There is no such page, or it is not yours to see."}
+
+
+def install(app: FastAPI) -> None:
+    """Serve static files; show errors as pages where a browser asked.
+
+    Scripts keep the problem documents of :mod:`app.errors`, which was installed before.
+    """
+    app.mount("/static", StaticPages(directory=STATIC), name="static")
+    for_scripts = dict(app.exception_handlers)
+
+    def shown(kind: Any, page: Callable[[Request, Any], Response]) -> None:
+        document: Any = for_scripts[kind]
+
+        @app.exception_handler(kind)
+        def _handle(request: Request, error: Exception) -> Response:
+            if wants_html(request):
+                return page(request, error)
+            answer: Response = document(request, error)
+            return answer
+
+    @app.exception_handler(SignInFirst)
+    def _sign_in(_: Request, error: SignInFirst) -> Response:
+        return RedirectResponse(f"/sign-in?next={quote(error.back)}", 303)
+
+    def problem(request: Request, error: Problem) -> Response:
+        return error_page(request, error.status, error.title, error.detail)
+
+    def plain(request: Request, error: HTTPException) -> Response:
+        title = _TITLES.get(error.status_code, "This did not work")
+        detail = _DETAILS.get(error.status_code, str(error.detail))
+        return error_page(request, error.status_code, title, detail)
+
+    def invalid(request: Request, _: RequestValidationError) -> Response:
+        return error_page(request, 404, "Not found", _DETAILS[404])
+
+    def unexpected(request: Request, _: Exception) -> Response:
+        detail = "Something went wrong on the server; nothing was stored. Try again in a moment."
+        return error_page(request, 500, "The server failed", detail)
+
+    shown(Problem, problem)
+    shown(HTTPException, plain)
+    shown(RequestValidationError, invalid)
+    shown(Exception, unexpected)

@@ -2,6 +2,7 @@
 import { call } from "./api.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
+import { Stopwatch } from "./stopwatch.js";
 import * as view from "./view.js";
 
 const page = document.getElementById("labelling").dataset;
@@ -9,6 +10,7 @@ const WORDS = { left: "left", right: "right", tie: "a tie", both_bad: "both bad"
 const COUNTS = new Set(["left", "right", "tie", "both_bad"]);
 const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", s: "skip" };
 
+const watch = new Stopwatch();
 let current = null;
 const answered = []; // {claim, choice}, the newest last
 const batch = { done: Number(page.done), needed: Number(page.needed), number: Number(page.number) };
@@ -48,6 +50,7 @@ function next() {
   current = queue.take();
   if (current) {
     view.show(current);
+    watch.restart();
     view.announce(`Next pair. ${batch.done} of ${batch.needed} done.`);
   } else view.announce("No further pair is here yet.");
   if (!current) document.getElementById("pair").hidden = true;
@@ -62,7 +65,7 @@ function update() {
 function choose(choice) {
   if (!current) return;
   if (outbox.full) return view.note("20 answers wait for the network. Further ones are taken once it is back.");
-  outbox.answer(current.id, choice);
+  outbox.answer(current.id, { choice, seconds: watch.read() });
   answered.push({ claim: current, choice });
   if (COUNTS.has(choice)) batch.done += 1;
   view.mark(choice);
@@ -78,6 +81,7 @@ function undo() {
   if (current) queue.putBack(current);
   current = last.claim;
   view.show(current);
+  watch.restart();
   view.said(`Undone: ${WORDS[last.choice]}`);
   view.announce(`Undone: ${WORDS[last.choice]}. The pair is back.`);
   update();
@@ -133,4 +137,4 @@ addEventListener("pageshow", (event) => { if (event.persisted) location.reload()
 view.watchPrompt();
 update();
 outbox.start();
-queue.fill();
+queue.start((claim) => !outbox.holds(claim.id));

@@ -18,7 +18,9 @@ export class Outbox {
     this.tell = tell;
     this.failures = 0;
     for (const key of Object.keys(localStorage).filter((k) => k.startsWith(store))) {
-      this.#ops.push({ kind: "answer", claim: key.slice(store.length), choice: localStorage.getItem(key) });
+      try {
+        this.#ops.push({ kind: "answer", claim: key.slice(store.length), body: JSON.parse(localStorage.getItem(key)) });
+      } catch { localStorage.removeItem(key); }
     }
     addEventListener("online", () => this.#wake?.());
   }
@@ -30,9 +32,10 @@ export class Outbox {
   get waiting() { return this.#ops.length; }
   holds(claim) { return this.#ops.some((op) => op.claim === claim); }
 
-  answer(claim, choice) {
-    this.#keep(claim, choice);
-    this.#ops.push({ kind: "answer", claim, choice });
+  /** `body` is the API's: choice, seconds. */
+  answer(claim, body) {
+    this.#keep(claim, body);
+    this.#ops.push({ kind: "answer", claim, body });
     this.#pump();
   }
 
@@ -45,9 +48,9 @@ export class Outbox {
     this.#pump();
   }
 
-  #keep(claim, choice) {
+  #keep(claim, body) {
     try {
-      if (choice) localStorage.setItem(this.store + claim, choice);
+      if (body) localStorage.setItem(this.store + claim, JSON.stringify(body));
       else localStorage.removeItem(this.store + claim);
     } catch { /* private mode: the copy in memory has to do */ }
   }
@@ -102,7 +105,7 @@ export class Outbox {
 
   #request(op) {
     const claim = this.#aliases.get(op.claim) ?? op.claim;
-    if (op.kind === "answer") return call("POST", `/api/v1/claims/${claim}/preference`, { choice: op.choice });
+    if (op.kind === "answer") return call("POST", `/api/v1/claims/${claim}/preference`, op.body);
     const preference = this.#preferences.get(op.claim);
     return preference ? call("DELETE", `/api/v1/preferences/${preference}`) : null;
   }
@@ -111,8 +114,7 @@ export class Outbox {
     if (op.kind === "answer") this.#preferences.set(op.claim, data?.id);
     else {
       this.#preferences.delete(op.claim);
-      const again = data?.claim?.id ?? data?.claim ?? (data?.left !== undefined ? data.id : undefined);
-      if (again) this.#aliases.set(op.claim, String(again));
+      if (data?.claim?.id) this.#aliases.set(op.claim, data.claim.id);
     }
   }
 }

@@ -27,6 +27,16 @@ export class Queue {
   putBack(claim) { this.#ready.unshift(claim); }
   forget(id) { this.#ready = this.#ready.filter((claim) => claim.id !== id); }
 
+  /** Takes up what an earlier visit still holds, but for what `wanted` says no to. */
+  async start(wanted) {
+    try {
+      const held = await call("GET", this.path);
+      if (held.ok) this.#ready.push(...held.data.items.filter(wanted));
+    } catch { /* then they come back by themselves when their time runs out */ }
+    if (this.#ready.length) this.tell.arrived();
+    else this.fill();
+  }
+
   async fill() {
     const count = this.ahead - this.#ready.length;
     if (this.#fetching || count <= 0) return;

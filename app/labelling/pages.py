@@ -1,0 +1,60 @@
+"""The labelling page, and the two small answers that it asks for in between."""
+
+from __future__ import annotations
+
+import uuid
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from app.database import Db
+from app.people.access import may, project_for, role_in
+from app.projects.figures import newest_rounds
+from app.rounds.story import STAGE_WORDS
+from app.web import PageActor, render
+
+router = APIRouter(include_in_schema=False)
+
+MOST_AHEAD = 4
+
+
+@router.get("/projects/{project_id}/label")
+def label_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """One pair at a time; the script claims them and sends the answers."""
+    project = project_for(db, actor, project_id, "label")
+    newest = newest_rounds(db, project.id, 1)
+    # Pairs claimed ahead are out of others' reach: few in a small batch
+    ahead = max(1, min(MOST_AHEAD, project.batch_size // 4))
+    return render(
+        request,
+        "labelling/label.html",
+        project=project,
+        round=newest[0] if newest else None,
+        ahead=ahead,
+    )
+
+
+@router.get("/projects/{project_id}/label/rest")
+def rest(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """What there is to say while no pair is there."""
+    project = project_for(db, actor, project_id, "label")
+    newest = newest_rounds(db, project.id, 1)
+    return render(
+        request,
+        "labelling/_rest.html",
+        project=project,
+        p=f"/projects/{project.id}",
+        round=newest[0] if newest else None,
+        can_manage=may(actor, role_in(db, actor.person.id, project.id), "manage"),
+        stage_words=STAGE_WORDS,
+    )
+
+
+@router.get("/projects/{project_id}/label/progress")
+def progress(project_id: uuid.UUID, actor: PageActor, db: Db) -> dict[str, int]:
+    """How far the batch is."""
+    project = project_for(db, actor, project_id, "label")
+    newest = newest_rounds(db, project.id, 1)
+    if not newest:
+        return {"done": 0, "needed": 0, "number": 0}
+    return {"done": newest[0].answered, "needed": newest[0].needed, "number": newest[0].number}

@@ -1,0 +1,60 @@
+"""Pages of policies: the list of a project, and one with its lineage."""
+
+from __future__ import annotations
+
+import uuid
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
+
+from app.database import Db
+from app.errors import NotFound
+from app.people.access import project_for
+from app.policies.lineage import lineage, newest_policies
+from app.policies.models import Policy
+from app.projects.figures import policy_numbers
+from app.projects.pages import shared
+from app.rounds import story
+from app.web import PageActor, policy_names, render
+
+router = APIRouter(include_in_schema=False)
+
+MOST_POLICIES = 500
+
+
+@router.get("/projects/{project_id}/policies")
+def policies(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """Every policy of a project, the newest first."""
+    project = project_for(db, actor, project_id, "view")
+    return render(
+        request,
+        "policies/index.html",
+        **shared(db, actor, project, "policies"),
+        policies=newest_policies(db, project.id, MOST_POLICIES),
+        policy_name=policy_names(policy_numbers(db, project.id)),
+    )
+
+
+@router.get("/policies/{policy_id}")
+def policy_page(request: Request, policy_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """One policy: figures, where it comes from, how to use it."""
+    policy = _found(db, policy_id)
+    project = project_for(db, actor, policy.project_id, "view")
+    return render(
+        request,
+        "policies/policy.html",
+        **shared(db, actor, project, "policies"),
+        policy=policy,
+        lineage=lineage(db, policy),
+        outcome=story.outcome(policy.metrics, trained=policy.kind != "base"),
+        curves=story.curves(policy.metrics),
+        metrics=story.listed(policy.metrics),
+    )
+
+
+def _found(db: Session, policy_id: uuid.UUID) -> Policy:
+    policy = db.get(Policy, policy_id)
+    if policy is None:
+        raise NotFound("There is no such policy, or it is not yours to see.")
+    return policy

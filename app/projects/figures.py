@@ -1,0 +1,92 @@
+"""Figures of projects for the pages: how much there is, and where each one stands."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.labelling.models import Preference
+from app.policies.models import Policy
+from app.projects.models import Pair, Project, Prompt
+from app.rounds.models import Round
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a project stands: its newest round, its prompts and labels."""
+
+    project: Project
+    round: Round | None
+    prompts: int
+    labels: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How much a project holds; ``pool`` counts imported pairs that no round has taken yet."""
+
+    train: int
+    eval: int
+    pool: int
+    labels: int
+    skips: int
+
+
+def standings(session: Session, projects: Sequence[Project]) -> list[Standing]:
+    """Where each of the projects stands, in their order."""
+    ids = [project.id for project in projects]
+    newest = select(Round).where(Round.project_id.in_(ids)).distinct(Round.project_id)
+    newest = newest.order_by(Round.project_id, Round.number.desc())
+    rounds = {round.project_id: round for round in session.scalars(newest)}
+    prompts = select(Prompt.project_id, func.count()).where(Prompt.project_id.in_(ids))
+    prompt_counts = dict(session.execute(prompts.group_by(Prompt.project_id)).tuples().all())
+    labels = select(Preference.project_id, func.count()).where(
+        Preference.project_id.in_(ids),
+        Preference.deleted_at.is_(None),
+        Preference.choice != "skip",
+    )
+    label_counts = dict(session.execute(labels.group_by(Preference.project_id)).tuples().all())
+    return [
+        Standing(p, rounds.get(p.id), prompt_counts.get(p.id, 0), label_counts.get(p.id, 0))
+        for p in projects
+    ]
+
+
+def figures(session: Session, project_id: uuid.UUID) -> Figures:
+    """How much the project holds."""
+    splits = select(Prompt.split, func.count()).where(Prompt.project_id == project_id)
+    by_split = dict(session.execute(splits.group_by(Prompt.split)).tuples().all())
+    pool = select(func.count()).where(
+        Pair.project_id == project_id, Pair.state == "pool", Pair.round_id.is_(None)
+    )
+    said = select(Preference.choice == "skip", func.count()).where(
+        Preference.project_id == project_id, Preference.deleted_at.is_(None)
+    )
+    by_skip = dict(session.execute(said.group_by(Preference.choice == "skip")).tuples().all())
+    return Figures(
+        train=by_split.get("train", 0),
+        eval=by_split.get("eval", 0),
+        pool=session.scalar(pool) or 0,
+        labels=by_skip.get(False, 0),
+        skips=by_skip.get(True, 0),
+    )
+
+
+def newest_rounds(
+    session: Session, project_id: uuid.UUID, limit: int, before: int | None = None
+) -> list[Round]:
+    """Rounds of a project, the newest first, below the number ``before`` where given."""
+    query = select(Round).where(Round.project_id == project_id)
+    if before is not None:
+        query = query.where(Round.number < before)
+    return list(session.scalars(query.order_by(Round.number.desc()).limit(limit)))
+
+
+def policy_numbers(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, int]:
+    """The numbers of a project's policies, by id."""
+    query = select(Policy.id, Policy.number).where(Policy.project_id == project_id)
+    return dict(session.execute(query).tuples().all())

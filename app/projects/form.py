@@ -1,0 +1,137 @@
+"""The project form: its fields as text, and back into settings as the schema takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from activedpo import acquisition
+from app.errors import Invalid
+from app.projects.models import Project
+from app.projects.schema import ProjectSettings
+from app.settings import get_settings
+
+
+def _text(value: str) -> str:
+    # Browsers send a textarea's line ends as CRLF
+    return value.replace("\r\n", "\n")
+
+
+def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda value: parse(value) if value.strip() else None
+
+
+FIELDS: dict[str, Callable[[str], Any]] = {
+    "name": _text,
+    "base_model": _optional(str.strip),
+    "system_prompt": _optional(_text),
+    "chat": str,
+    "source": str,
+    "generation.max_new_tokens": int,
+    "generation.temperature": float,
+    "generation.top_p": _optional(float),
+    "generation.top_k": _optional(int),
+    "generation.entropy_samples": int,
+    "acquisition": str,
+    "cold_start": str,
+    "batch_size": int,
+    "pool_size": _optional(int),
+    "audit_fraction": float,
+    "guidelines": _text,
+    "overlap": int,
+    "overlap_share": float,
+    "claim_seconds": _optional(int),
+    "training.reset": str,
+    "training.lora": int,
+    "training.beta": float,
+    "training.learning_rate": _optional(float),
+    "training.epochs": int,
+    "training.max_steps": _optional(int),
+    "training.batch_size": int,
+    "training.loss": str,
+    "training.ties": str,
+}
+SWITCHES = ("auto_next",)
+
+_KNOWN = {
+    "certainty": "Certainty: where the policy prefers one completion most strongly",
+    "entropy": "Entropy: prompts that the policy answers most variously",
+    "entropy_certainty": "Entropy, then certainty: both, one after the other",
+    "random": "Random: no model decides",
+    "closest_call": "Closest call: where the policy hardly prefers either",
+}
+_JUDGES = {
+    "": "None",
+    "sentiment": "Sentiment: the friendlier text (VADER)",
+    "length": "Length: the longer text",
+}
+
+
+def strategies() -> list[tuple[str, str]]:
+    """(name, what it does) of every acquisition function, the recommended ones first."""
+    names = sorted(acquisition.names(), key=lambda n: (n not in _KNOWN, [*_KNOWN, n].index(n)))
+    return [(name, _KNOWN.get(name, name)) for name in names]
+
+
+def judges(current: str) -> list[tuple[str, str]]:
+    """(kind, what it does) of the judges to choose from, and the one there is."""
+    return list({**_JUDGES, current: _JUDGES.get(current, current)}.items())
+
+
+def blank() -> dict[str, Any]:
+    """The form of a project that does not exist yet, with the defaults."""
+    values = ProjectSettings(name="-").model_dump()
+    return {**_flat(values), "name": "", "base_model": get_settings().default_base_model}
+
+
+def filled(project: Project) -> dict[str, Any]:
+    """The form of a project as it is."""
+    return _flat({name: getattr(project, name) for name in ProjectSettings.model_fields})
+
+
+def refilled(sent: Mapping[str, str]) -> dict[str, Any]:
+    """The form as it was sent, to be corrected."""
+    switches = {name: name in sent for name in SWITCHES}
+    return {**blank(), **dict(sent), **switches}
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in ("generation", "training"):
+            flat.update({f"{name}.{key}": item for key, item in value.items()})
+        else:
+            flat[name] = value
+    flat["judge.kind"] = (flat.pop("judge") or {}).get("kind", "")
+    return {key: _shown(value) for key, value in flat.items()}
+
+
+def _shown(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def parsed(sent: Mapping[str, str], stored_judge: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What was sent, as settings; only fields that were sent.
+
+    Raises:
+        Invalid: a number is none, naming its field.
+    """
+    values: dict[str, Any] = {"generation": {}, "training": {}}
+    wrong = []
+    for name, parse in FIELDS.items():
+        if name not in sent:
+            continue
+        try:
+            value = parse(sent[name])
+        except ValueError:
+            kind = "a whole number" if parse is int else "a number"
+            wrong.append({"field": name, "message": f"must be {kind}"})
+            continue
+        place, _, key = name.rpartition(".")
+        (values[place] if place else values)[key] = value
+    if wrong:
+        raise Invalid("; ".join(f"{e['field']}: {e['message']}" for e in wrong), errors=wrong)
+    kind = sent.get("judge.kind", "")
+    same = stored_judge is not None and stored_judge.get("kind") == kind
+    values["judge"] = stored_judge if same else {"kind": kind} if kind else None
+    return {**values, **{name: name in sent for name in SWITCHES}}

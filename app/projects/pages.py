@@ -1,0 +1,274 @@
+"""Pages of projects: list, new, overview, prompts, import, members, settings."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData, UploadFile
+
+from app.database import Db
+from app.errors import Invalid, Problem
+from app.paging import Page, Paged
+from app.people import actions as people
+from app.people import queries as people_queries
+from app.people.access import Actor, may, project_for, role_in
+from app.people.models import Person
+from app.policies.models import Policy
+from app.projects import actions, figures, form, imports, queries
+from app.projects.models import Project, Prompt
+from app.projects.reading import Columns, Format, Rejected, Row, rows
+from app.rounds import story
+from app.web import Checked, PageActor, Posted, errors_of, go, policy_names, render, text, texts
+
+router = APIRouter(include_in_schema=False)
+
+MOST_ROUNDS = 200
+SHOWN_ROUNDS = 10
+MOST_MEMBERS = 500
+FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
+
+
+def shared(db: Session, actor: Actor, project: Project, tab: str) -> dict[str, Any]:
+    """What every page of a project needs."""
+    can_manage = may(actor, role_in(db, actor.person.id, project.id), "manage")
+    p = f"/projects/{project.id}"
+    return {"project": project, "p": p, "tab": tab, "can_manage": can_manage}
+
+
+@router.get("/projects")
+def index(request: Request, actor: PageActor, db: Db, page: Paged) -> HTMLResponse:
+    """The projects one may see, and where each stands."""
+    found = page.of(db, queries.visible_projects(actor), Project.id, lambda row: row)
+    standing = figures.standings(db, found["items"])
+    return render(request, "projects/index.html", projects=standing, next=found["next"])
+
+
+@router.get("/projects/new")
+def new(request: Request, actor: PageActor) -> HTMLResponse:
+    """The form of a new project."""
+    actor.require_admin()
+    return _form(request, "projects/new.html", form.blank(), {})
+
+
+@router.post("/projects/new")
+def create(request: Request, actor: PageActor, posted: Posted, db: Db) -> Response:
+    """Make the project, or show what is wrong."""
+    actor.require_admin()
+    sent = texts(posted)
+    try:
+        project = actions.create_project(db, form.parsed(sent), actor.person)
+    except Problem as problem:
+        db.rollback()
+        values = form.refilled(sent)
+        return _form(request, "projects/new.html", values, errors_of(problem), problem.status)
+    return go(f"/projects/{project.id}")
+
+
+def _form(
+    request: Request,
+    template: str,
+    values: dict[str, Any],
+    errors: dict[str, str],
+    status: int = 200,
+    **context: Any,
+) -> HTMLResponse:
+    choices = {
+        "strategies": form.strategies(),
+        "judges": form.judges(values["judge.kind"]),
+    }
+    return render(request, template, status, v=values, errors=errors, **choices, **context)
+
+
+@router.get("/projects/{project_id}")
+def home(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """Where the project stands and what to do next."""
+    project = project_for(db, actor, project_id, "view")
+    rounds = figures.newest_rounds(db, project.id, MOST_ROUNDS)
+    held = figures.figures(db, project.id)
+    needs = "prompts" if not held.train else None
+    if project.source == "imported":
+        needs = "pairs" if not held.pool and not rounds else None
+    newest = rounds[0] if rounds else None
+    return render(
+        request,
+        "projects/home.html",
+        **shared(db, actor, project, "home"),
+        figures=held,
+        needs_input=needs,
+        round=newest,
+        stages=story.stages(newest) if newest else [],
+        rounds=rounds[:SHOWN_ROUNDS],
+        curve=story.learning_curve(rounds),
+        policy=db.get(Policy, project.policy_id) if project.policy_id else None,
+        policy_name=policy_names(figures.policy_numbers(db, project.id)),
+    )
+
+
+@router.get("/projects/{project_id}/prompts")
+def prompts(
+    request: Request, project_id: uuid.UUID, actor: PageActor, db: Db, page: Paged
+) -> HTMLResponse:
+    """The project's prompts, a page at a time."""
+    project = project_for(db, actor, project_id, "view")
+    found = page.of(db, queries.prompts_of(project.id), Prompt.id, lambda row: row)
+    return render(
+        request,
+        "projects/prompts.html",
+        **shared(db, actor, project, "prompts"),
+        prompts=found["items"],
+        next=found["next"],
+        figures=figures.figures(db, project.id),
+    )
+
+
+@router.get("/projects/{project_id}/import")
+def import_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """Where prompts and pairs come in."""
+    project = project_for(db, actor, project_id, "manage")
+    return _import(request, db, actor, project)
+
+
+@router.post("/projects/{project_id}/import/{what}")
+def take_import(
+    request: Request,
+    project_id: uuid.UUID,
+    what: Literal["prompts", "pairs"],
+    actor: PageActor,
+    posted: Posted,
+    db: Db,
+) -> HTMLResponse:
+    """Import a file or pasted lines, and say what came of it."""
+    project = project_for(db, actor, project_id, "manage")
+    try:
+        if what == "pairs":
+            result = imports.import_pairs(db, project, _given(posted, imports.PAIR_COLUMNS))
+        else:
+            split = text(posted, "split")
+            given = _given(posted, imports.PROMPT_COLUMNS)
+            result = imports.import_prompts(db, project, given, split)
+    except Problem as problem:
+        db.rollback()
+        return _import(request, db, actor, project, error=problem.detail, status=problem.status)
+    return _import(request, db, actor, project, result=result.view())
+
+
+def _given(posted: FormData, columns: Columns) -> Iterable[Row | Rejected]:
+    """The rows of the file, or else the pasted lines that hold something.
+
+    Raises:
+        Invalid: neither is there, or the file's name tells no format.
+    """
+    file = posted.get("file")
+    if isinstance(file, UploadFile) and file.filename:
+        suffix = PurePath(file.filename).suffix.lower().lstrip(".")
+        for known in FORMATS:
+            if suffix == known:
+                return rows(file.file, known, columns)
+        raise Invalid("The name of the file must end in .jsonl, .csv or .parquet.", field="file")
+    lines = text(posted, "lines").splitlines()
+    if not any(line.strip() for line in lines):
+        raise Invalid("Choose a file, or paste prompts, one a line.", field="file")
+    return [Row(n, {"prompt": line}) for n, line in enumerate(lines, 1) if line.strip()]
+
+
+def _import(
+    request: Request,
+    db: Session,
+    actor: Actor,
+    project: Project,
+    *,
+    result: dict[str, Any] | None = None,
+    error: str | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    context = shared(db, actor, project, "prompts")
+    return render(request, "projects/import.html", status, result=result, error=error, **context)
+
+
+@router.get("/projects/{project_id}/people")
+def members(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """Who works on the project."""
+    return _members(request, db, actor, project_for(db, actor, project_id, "manage"))
+
+
+@router.post("/projects/{project_id}/people")
+def add_member(
+    request: Request, project_id: uuid.UUID, actor: PageActor, posted: Posted, db: Db
+) -> Response:
+    """Add somebody by e-mail address, or change their role."""
+    project = project_for(db, actor, project_id, "manage")
+    email, role = text(posted, "email"), text(posted, "role")
+    try:
+        people.add_member(db, project, people.person_called(db, email), role)
+    except Problem as problem:
+        db.rollback()
+        return _members(request, db, actor, project, email, role, problem)
+    return go(f"/projects/{project.id}/people", "member-added")
+
+
+@router.post("/projects/{project_id}/people/{person_id}/remove", dependencies=[Checked])
+def remove_member(
+    project_id: uuid.UUID, person_id: uuid.UUID, actor: PageActor, db: Db
+) -> Response:
+    """End a membership; the labels stay."""
+    project = project_for(db, actor, project_id, "manage")
+    people.remove_member(db, project, person_id)
+    return go(f"/projects/{project.id}/people", "member-removed")
+
+
+def _members(
+    request: Request,
+    db: Session,
+    actor: Actor,
+    project: Project,
+    email: str = "",
+    role: str = "annotator",
+    problem: Problem | None = None,
+) -> HTMLResponse:
+    query = people_queries.members_of(project.id)
+    found = Page(MOST_MEMBERS).of(db, query, Person.id, lambda row: row)["items"]
+    return render(
+        request,
+        "projects/members.html",
+        problem.status if problem else 200,
+        **shared(db, actor, project, "members"),
+        members=[
+            {"person": who, "role": member.role, "created_at": member.created_at}
+            for member, who in found
+        ],
+        email=email,
+        role=role,
+        error=problem.detail if problem else None,
+    )
+
+
+@router.get("/projects/{project_id}/settings")
+def settings(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """The settings as they are."""
+    project = project_for(db, actor, project_id, "manage")
+    context = shared(db, actor, project, "settings")
+    return _form(request, "projects/settings.html", form.filled(project), {}, **context)
+
+
+@router.post("/projects/{project_id}/settings")
+def change(
+    request: Request, project_id: uuid.UUID, actor: PageActor, posted: Posted, db: Db
+) -> Response:
+    """Store changed settings, or show what is wrong."""
+    project = project_for(db, actor, project_id, "manage")
+    sent = texts(posted)
+    try:
+        values = form.parsed(sent, project.judge)
+        actions.change_project(db, project, values, actor.person.id)
+    except Problem as problem:
+        db.rollback()
+        context = shared(db, actor, project, "settings")
+        values, errors = form.refilled(sent), errors_of(problem)
+        return _form(request, "projects/settings.html", values, errors, problem.status, **context)
+    return go(f"/projects/{project.id}/settings", "settings")

@@ -1,0 +1,135 @@
+"""What the pages show of a round's pool, its people and the work for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.labelling.models import Claim, Preference
+from app.people.models import Person
+from app.projects.models import Pair, Project, Prompt
+from app.rounds.models import Event, Round, Run
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A pair of the batch: why it was chosen, and what was said of it.
+
+    ``answers`` are words: "a", "b", "tie", "both bad", "skip".
+    """
+
+    id: uuid.UUID
+    prompt: Any
+    completion_a: str
+    completion_b: str
+    entropy: float | None
+    margin: float | None
+    rank: int | None
+    audit: bool
+    state: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """Somebody's part in a round."""
+
+    name: str
+    answered: int
+    held: int
+
+
+def in_batch(round: Round) -> ColumnElement[bool]:
+    """Pairs that were shown to people in the round, also after it is over."""
+    shown = or_(Pair.state.in_(("open", "answered", "dropped")), Pair.rank < round.needed)
+    return or_(shown, Pair.audit) & (Pair.round_id == round.id)
+
+
+def batch(session: Session, round: Round, limit: int) -> list[Chosen]:
+    """The pairs of the batch in the order of their ranks."""
+    rows = session.execute(
+        select(Pair, Prompt.content)
+        .join(Prompt, Prompt.id == Pair.prompt_id)
+        .where(in_batch(round))
+        .order_by(Pair.rank.nulls_last(), Pair.id)
+        .limit(limit)
+    ).all()
+    said = _answers(session, [pair.id for pair, _ in rows])
+    return [_chosen(pair, content, said[pair.id]) for pair, content in rows]
+
+
+def _chosen(pair: Pair, content: Any, said: Sequence[str]) -> Chosen:
+    return Chosen(
+        pair.id,
+        content,
+        pair.completion_a,
+        pair.completion_b,
+        pair.entropy,
+        pair.margin,
+        pair.rank,
+        pair.audit,
+        pair.state,
+        tuple(said),
+    )
+
+
+def _answers(session: Session, ids: Sequence[uuid.UUID]) -> defaultdict[uuid.UUID, list[str]]:
+    rows = session.execute(
+        select(Preference.pair_id, Preference.choice, Preference.chosen)
+        .where(Preference.pair_id.in_(ids), Preference.deleted_at.is_(None))
+        .order_by(Preference.id)
+    )
+    said = defaultdict[uuid.UUID, list[str]](list)
+    for pair_id, choice, chosen in rows:
+        said[pair_id].append(chosen.upper() if chosen else choice.replace("_", " "))
+    return said
+
+
+def pool(
+    session: Session, round: Round, limit: int
+) -> Sequence[Row[uuid.UUID, float | None, float | None, bool, bool]]:
+    """(id, entropy, margin, in the batch, audit) of scored pairs, those of the batch first."""
+    chosen = in_batch(round)
+    return session.execute(
+        select(Pair.id, Pair.entropy, Pair.margin, chosen.label("chosen"), Pair.audit)
+        .where(Pair.round_id == round.id, Pair.margin.is_not(None))
+        .order_by(chosen.desc(), Pair.rank)
+        .limit(limit)
+    ).all()
+
+
+def labellers(session: Session, round_id: uuid.UUID) -> list[Labeller]:
+    """Everyone who holds or answered pairs of a round, the busiest first."""
+    answered = func.count().filter(Claim.state == "answered")
+    held = func.count().filter(Claim.state == "live", Claim.expires_at > func.now())
+    rows = session.execute(
+        select(Person.name, Person.email, answered, held)
+        .join(Person, Person.id == Claim.person_id)
+        .where(Claim.round_id == round_id)
+        .group_by(Person.id)
+        .order_by(answered.desc(), Person.email)
+    )
+    return [Labeller(name or email, done, has) for name, email, done, has in rows if done or has]
+
+
+def newest_events(session: Session, round_id: uuid.UUID, limit: int) -> list[Event]:
+    """What happened last, the newest first."""
+    query = select(Event).where(Event.round_id == round_id)
+    return list(session.scalars(query.order_by(Event.id.desc()).limit(limit)))
+
+
+def work_now(session: Session, limit: int) -> Sequence[Row[Run, str]]:
+    """(run, project's name) of all model work that waits or runs."""
+    return session.execute(
+        select(Run, Project.name)
+        .join(Project, Project.id == Run.project_id)
+        .where(Run.state.in_(("queued", "running")))
+        .order_by(Run.id)
+        .limit(limit)
+    ).all()

@@ -1,0 +1,206 @@
+"""Pages of rounds: the list, one round with its live progress, and what can be done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from fastapi.sse import format_sse_event
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app import charts
+from app.database import Db, transaction
+from app.people.access import Actor, may, project_for, role_in
+from app.projects.figures import newest_rounds, policy_numbers
+from app.projects.models import Project
+from app.rounds import actions, figures, queries, story
+from app.rounds.api import round_for
+from app.rounds.models import CLOSED, Round
+from app.web import Checked, PageActor, go, html, policy_names, render
+
+router = APIRouter(include_in_schema=False)
+
+MOST_ROUNDS = 50
+MOST_PAIRS = 200
+MOST_DOTS = 1_500
+MOST_EVENTS = 100
+LOOK_EVERY_SECONDS = 1.0
+LONGEST_STREAM_SECONDS = 600  # browsers come back by themselves
+PAIR_WORDS = {
+    "open": "waits",
+    "answered": "answered",
+    "dropped": "skipped by all",
+    "unused": "not answered",
+    "pool": "not answered",
+    "equal": "both the same",
+}
+
+
+def _manages(db: Session, actor: Actor, project: Project) -> bool:
+    return may(actor, role_in(db, actor.person.id, project.id), "manage")
+
+
+@router.get("/projects/{project_id}/rounds")
+def rounds_page(
+    request: Request, project_id: uuid.UUID, actor: PageActor, db: Db, before: int | None = None
+) -> HTMLResponse:
+    """All rounds of a project, the newest first."""
+    project = project_for(db, actor, project_id, "view")
+    rounds = newest_rounds(db, project.id, MOST_ROUNDS + 1, before)
+    can_manage = _manages(db, actor, project)
+    newest = before is None and (not rounds or rounds[0].state in CLOSED)
+    return render(
+        request,
+        "rounds/index.html",
+        project=project,
+        p=f"/projects/{project.id}",
+        tab="rounds",
+        can_manage=can_manage,
+        can_start=can_manage and newest,
+        rounds=rounds[:MOST_ROUNDS],
+        next=rounds[MOST_ROUNDS - 1].number if len(rounds) > MOST_ROUNDS else None,
+        policy_name=policy_names(policy_numbers(db, project.id)),
+        error=None,
+    )
+
+
+@router.post("/projects/{project_id}/rounds", dependencies=[Checked])
+def start(project_id: uuid.UUID, actor: PageActor, db: Db) -> RedirectResponse:
+    """Open the next round."""
+    project = project_for(db, actor, project_id, "manage")
+    round = actions.open_round(db, project, actor.person.id)
+    return go(f"/rounds/{round.id}")
+
+
+@router.get("/rounds/{round_id}")
+def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """One round: what it does, how far it is, what was chosen and why, how it went."""
+    round = round_for(db, actor, round_id, "view")
+    context = _moving(db, actor, round)
+    over = round.state in CLOSED
+    # While people label, scores stay with those who run the project: they must not sway anyone
+    show_pairs = (context["can_manage"] or over) and round.needed > 0
+    show_pairs = show_pairs and round.state not in ("queued", "generating")
+    chosen = figures.batch(db, round, MOST_PAIRS + 1) if show_pairs else []
+    return render(
+        request,
+        "rounds/round.html",
+        **context,
+        live=not over,
+        show_pairs=show_pairs,
+        chosen_how=_how(round),
+        scatter=_scatter(db, round) if show_pairs else None,
+        pairs=chosen[:MOST_PAIRS],
+        more_pairs=len(chosen) > MOST_PAIRS,
+        pair_words=PAIR_WORDS,
+        runs=queries.runs_of(db, round.id),
+        metrics=story.listed(round.metrics),
+        events=figures.newest_events(db, round.id, MOST_EVENTS),
+    )
+
+
+def _moving(db: Session, actor: Actor, round: Round) -> dict[str, Any]:
+    """What changes while a round runs."""
+    project = db.get_one(Project, round.project_id)
+    runs = queries.runs_of(db, round.id)
+    trained = round.policy_out_id is not None and round.policy_out_id != round.policy_in_id
+    return {
+        "project": project,
+        "p": f"/projects/{project.id}",
+        "round": round,
+        "can_manage": _manages(db, actor, project),
+        "is_last": queries.last_number(db, project.id) == round.number,
+        "headline": story.headline(round),
+        "stages": story.stages(round),
+        "working": story.working(round, runs),
+        "labelling": round.needed > 0 and round.state not in ("queued", "generating"),
+        "people": figures.labellers(db, round.id),
+        "outcome": story.outcome(round.metrics, trained=trained),
+        "curves": story.curves(round.metrics),
+    }
+
+
+def _how(round: Round) -> str:
+    metrics = round.metrics
+    if metrics.get("acquisition_note"):
+        return str(metrics["acquisition_note"])
+    name = str(metrics.get("acquisition", "")).replace("_", " ")
+    pool = metrics.get("pool")
+    of = f" of a pool of {pool}" if pool else ""
+    audit = f"; {metrics['audit']} of them at random, as an audit" if metrics.get("audit") else ""
+    return f"{name.capitalize()} chose {round.needed}{of}{audit}." if name else ""
+
+
+def _scatter(db: Session, round: Round) -> charts.Plot | None:
+    rows = figures.pool(db, round, MOST_DOTS)
+    with_entropy = any(row.entropy is not None for row in rows)
+    dots = [
+        charts.Dot(
+            x=row.margin,
+            y=row.entropy if with_entropy and row.entropy is not None else abs(row.margin),
+            title=f"margin {row.margin:.3g}"
+            + (f", entropy {row.entropy:.3g}" if row.entropy is not None else ""),
+            kind="audit" if row.audit else "chosen" if row.chosen else "",
+            href=f"#pair-{row.id}" if row.chosen else None,
+        )
+        for row in rows
+        if not with_entropy or row.entropy is not None
+    ]
+    y_label = "entropy, nats" if with_entropy else "|margin|"
+    return charts.scatter("Pool by margin and entropy", "margin of implicit rewards", y_label, dots)
+
+
+@router.post("/rounds/{round_id}/{verb}", dependencies=[Checked])
+def act(
+    round_id: uuid.UUID,
+    verb: Literal["cancel", "retry", "train"],
+    actor: PageActor,
+    db: Db,
+) -> RedirectResponse:
+    """Cancel, retry or cut short."""
+    round = round_for(db, actor, round_id, "manage")
+    action = {"cancel": actions.cancel, "retry": actions.retry, "train": actions.train_now}[verb]
+    action(db, round, actor.person.id)
+    return go(f"/rounds/{round_id}", "cancelled" if verb == "cancel" else None)
+
+
+@router.get("/rounds/{round_id}/events")
+def events(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) -> StreamingResponse:
+    """The moving parts of the round's page, sent again whenever they change."""
+    round_for(db, actor, round_id, "view")
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    stream = _changes(request, actor, round_id)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> AsyncIterator[bytes]:
+    sent: dict[str, str] = {}
+    looks = int(LONGEST_STREAM_SECONDS / LOOK_EVERY_SECONDS)
+    for _ in range(looks):
+        parts, over = await run_in_threadpool(_look, request, actor, round_id)
+        for name, part in parts.items():
+            if sent.get(name) != part:
+                sent[name] = part
+                yield format_sse_event(event=name, data_str=part)
+        if over:
+            yield format_sse_event(event="end", data_str="over")
+            return
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+def _look(request: Request, actor: Actor, round_id: uuid.UUID) -> tuple[dict[str, str], bool]:
+    with transaction() as db:
+        round = db.get(Round, round_id)
+        if round is None:
+            return {}, True
+        context = _moving(db, actor, round)
+        parts = {
+            "round": html(request, "rounds/_live.html", **context),
+            "figures": html(request, "rounds/_figures.html", **context),
+        }
+        return parts, round.state in CLOSED

@@ -1,0 +1,225 @@
+"""A round told to people: what it does, how far it is, how it went."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app import charts, formats
+from app.rounds.models import Round, Run
+
+STAGES = ("generating", "labelling", "training", "evaluating", "done")
+_NAMES = ("Generate", "Label", "Train", "Evaluate", "Done")
+_HEADLINES = {
+    "queued": "waits for a worker",
+    "generating": "is generating pairs",
+    "labelling": "is ready to label",
+    "training": "is training",
+    "evaluating": "is being evaluated",
+    "done": "is done",
+    "failed": "has failed",
+    "cancelled": "was cancelled",
+}
+STAGE_WORDS = {
+    "loading": "Loading the model",
+    "generating": "Writing pairs",
+    "generate": "Writing pairs",
+    "entropy": "Measuring entropy",
+    "scoring": "Scoring pairs",
+    "training": "Training",
+    "train": "Training",
+    "evaluating": "Evaluating",
+    "evaluate": "Evaluating",
+    "storing": "Storing",
+    "saving": "Saving the policy",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the five stages; ``look`` is past, now, stopped or ahead."""
+
+    name: str
+    what: str
+    look: str
+
+
+@dataclass(frozen=True)
+class Working:
+    """What a worker does now: ``left`` in seconds, where it can be told."""
+
+    what: str
+    done: int
+    total: int
+    left: float | None
+    rate: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One figure of how a round went."""
+
+    name: str
+    value: str
+    more: str = ""
+
+
+def headline(round: Round) -> str:
+    """What follows "Round 3" in the heading."""
+    if round.state == "labelling" and round.answered:
+        return "is being labelled"
+    return _HEADLINES[round.state]
+
+
+def stages(round: Round) -> list[Stage]:
+    """The five stages and where the round is among them."""
+    at = _position(round)
+    stopped = round.state in ("failed", "cancelled")
+    looks = ["past" if i < at else "ahead" for i in range(len(STAGES))]
+    if at < len(STAGES):
+        looks[at] = "stopped" if stopped else "past" if round.state == "done" else "now"
+    return [
+        Stage(name, what, look)
+        for name, what, look in zip(_NAMES, _details(round), looks, strict=True)
+    ]
+
+
+def _position(round: Round) -> int:
+    if round.state in STAGES:
+        return STAGES.index(round.state)
+    if round.failed_stage in STAGES:
+        return STAGES.index(round.failed_stage)
+    if round.state == "cancelled":
+        return 1 if round.answered else 0
+    return 0
+
+
+def _details(round: Round) -> tuple[str, ...]:
+    pool = round.metrics.get("pool")
+    chosen = f"{formats.number(round.needed)} of {formats.number(pool)}" if pool else ""
+    written = {"queued": "soon", "generating": _share(round)}.get(round.state, chosen)
+    labelled = f"{formats.number(round.answered)} of {formats.number(round.needed)}"
+    labelled = "" if round.state in ("queued", "generating") else labelled
+    trained = _share(round) if round.state == "training" else ""
+    evaluated = _share(round) if round.state == "evaluating" else ""
+    if round.state == "done" and round.metrics.get("win_rate") is not None:
+        evaluated = f"win-rate {formats.percent(round.metrics['win_rate'])}"
+    return (written, labelled, trained, evaluated, "")
+
+
+def _share(round: Round) -> str:
+    if not round.progress_total:
+        return "starting"
+    return formats.percent(min(1.0, round.progress_done / round.progress_total))
+
+
+def working(round: Round, runs: Sequence[Run], now: dt.datetime | None = None) -> Working | None:
+    """What the worker does for the round now; None while none is needed."""
+    if round.state not in ("queued", "generating", "training", "evaluating"):
+        return None
+    held = [run for run in runs if run.state == "running"]
+    if not held:
+        return Working("Waiting for a worker", 0, 0, None, None)
+    what = STAGE_WORDS.get(round.stage or "", (round.stage or "working").capitalize())
+    done, total = round.progress_done, round.progress_total
+    started = min((run.started_at for run in held if run.started_at), default=None)
+    left = rate = None
+    if started is not None and 0 < done < total:
+        seconds = ((now or dt.datetime.now(dt.UTC)) - started).total_seconds()
+        if seconds > 2:
+            left = seconds / done * (total - done)
+            rate = f"{formats.number(60 * done / seconds, 0)} per minute"
+    return Working(what, done, total, left, rate)
+
+
+def outcome(metrics: dict[str, Any], *, trained: bool) -> list[Outcome]:
+    """The figures that tell how a round went; empty before there are any."""
+    rows = [*_guessed(metrics), *_won(metrics, trained)]
+    if metrics.get("train_accuracy") is not None:
+        accuracy = formats.percent(metrics["train_accuracy"])
+        pairs = formats.number(metrics.get("trained_pairs"))
+        rows.append(Outcome("Reward accuracy", accuracy, f"on the {pairs} pairs it trained on"))
+    if metrics.get("kl") is not None:
+        rows.append(Outcome("KL from π₀", formats.number(metrics["kl"], 4), "nats per token"))
+    if metrics.get("not_trained"):
+        left_out = formats.number(metrics["not_trained"])
+        rows.append(Outcome("Left out", left_out, "pairs that could not be trained on"))
+    return rows
+
+
+def _guessed(metrics: dict[str, Any]) -> list[Outcome]:
+    accuracy = metrics.get("accuracy_before")
+    if accuracy is None:
+        return []
+    more = f"of {formats.number(metrics.get('guessed'))} new labels, before training on them"
+    if metrics.get("accuracy_before_audit") is not None:
+        more += f"; audit: {formats.percent(metrics['accuracy_before_audit'])}"
+    return [Outcome("Guessed right", formats.percent(accuracy), more)]
+
+
+def _won(metrics: dict[str, Any], trained: bool) -> list[Outcome]:
+    name = "Win-rate against π₀"
+    if metrics.get("win_rate") is not None:
+        low, high = metrics.get("win_rate_low"), metrics.get("win_rate_high")
+        known = low is not None and high is not None
+        more = f"{formats.percent(low)} to {formats.percent(high)} (95 %)" if known else ""
+        return [Outcome(name, formats.percent(metrics["win_rate"]), more)]
+    if trained and metrics.get("win_rate_reason"):
+        return [Outcome(name, "–", str(metrics["win_rate_reason"]))]
+    return []
+
+
+def curves(metrics: dict[str, Any]) -> list[charts.Plot]:
+    """Loss and reward accuracy by training step."""
+    steps = metrics.get("steps") or []
+
+    def points(key: str) -> list[tuple[float, float]]:
+        return [(s["step"], s[key]) for s in steps if s.get(key) is not None]
+
+    drawn = [
+        charts.lines("Loss", "step", "loss", [charts.Series("loss", points("loss"))]),
+        charts.lines(
+            "Reward accuracy",
+            "step",
+            "share",
+            [charts.Series("accuracy", points("accuracy"))],
+            y_range=(0.0, 1.0),
+        ),
+    ]
+    return [plot for plot in drawn if plot is not None]
+
+
+def learning_curve(rounds: Sequence[Round]) -> charts.Plot | None:
+    """Accuracy on labels before training on them, by the labels seen; None before two rounds."""
+    seen, points = 0, []
+    for round in sorted(rounds, key=lambda r: r.number):
+        accuracy = round.metrics.get("accuracy_before")
+        if accuracy is not None:
+            points.append((float(seen), float(accuracy)))
+        seen += round.answered
+    if len(points) < 2:
+        return None
+    series = [charts.Series("guessed right", points)]
+    return charts.lines(
+        "Share of new labels guessed right, by labels trained on",
+        "labels trained on",
+        "share",
+        series,
+        y_range=(0.0, 1.0),
+    )
+
+
+def listed(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every figure but the curves, as text."""
+    shown = []
+    for key, value in sorted(metrics.items()):
+        if isinstance(value, list):
+            continue
+        if isinstance(value, float):
+            value = f"{value:.6g}"
+        elif isinstance(value, dict):
+            value = ", ".join(f"{k}: {v}" for k, v in value.items())
+        shown.append((key.replace("_", " "), "–" if value is None else str(value)))
+    return shown
