@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import activedpo as ad
 from activedpo import types
+from activedpo.oracles import ORACLES
 from app.policies.models import Policy
 from app.projects.models import Project, Prompt
 from app.rounds import queries, stages
 from app.rounds.models import Round, Run
 from worker import models
-from worker.generate import sampling
 from worker.loaded import Models, as_prompt
 from worker.report import Report
 from worker.work import Asked, EvaluateOutcome, EvaluateWork, Wire
 
+if TYPE_CHECKING:
+    from activedpo.evaluation import Evaluation, WinRate
+    from activedpo.oracles import Oracle
+
 WORK, OUTCOME = Wire(EvaluateWork), Wire(EvaluateOutcome)
 MOST_PROMPTS = 64
-"""Prompts asked in one evaluation, unless the project's generation settings say otherwise."""
+"""Prompts asked in one evaluation."""
+
+TEMPERATURE = 0.25
+"""Of the samples that are compared (arXiv 2402.08114)."""
 
 
 def load(session: Session, run: Run) -> EvaluateWork:
@@ -30,11 +39,13 @@ def load(session: Session, run: Run) -> EvaluateWork:
     round = session.get_one(Round, run.round_id)
     project = session.get_one(Project, run.project_id)
     policy = session.get(Policy, round.policy_out_id) if round.policy_out_id else None
-    most = int(project.generation.get("eval_prompts", MOST_PROMPTS))
-    prompts = _prompts(session, project, "eval", most)
+    prompts = _prompts(session, project, "eval", MOST_PROMPTS)
     return EvaluateWork(
-        setting=models.setting_of(project, round, policy, salt=7),
-        prompts=prompts or _prompts(session, project, "train", most),
+        setting=dataclasses.replace(
+            models.setting_of(project, round, policy),
+            seed=project.seed,  # the same in every round: the curve compares like with like
+        ),
+        prompts=prompts or _prompts(session, project, "train", MOST_PROMPTS),
         held_out=bool(prompts),
         generation=project.generation,
         judge=project.judge,
@@ -43,22 +54,30 @@ def load(session: Session, run: Run) -> EvaluateWork:
 
 def compute(data: bytes, held: Models, report: Report) -> bytes:
     """In the child: sample both policies, compare, judge where there is a judge."""
+    from activedpo.evaluation import evaluate
+
     work = WORK.unpack(data)
-    report("loading", 0, 2 * len(work.prompts))
+    report("loading", 0, 0)
     policy, reference = held.of(work.setting)
     prompts = _fitting(policy, work)
     if not prompts:
         return OUTCOME.pack(EvaluateOutcome(_no_win_rate("no prompt fits the context")))
-    ours = _sample(policy, prompts, work, report, 0)
-    with policy.adapter_off():
-        theirs = _sample(reference or policy, prompts, work, report, 1)
-    pairs = [_pair(prompt, a, b) for prompt, a, b in zip(prompts, ours, theirs, strict=True)]
-    scores = ad.score_pairs(
-        policy, pairs, reference, work.setting.beta, progress=report.of("scoring")
+    judge, reason = _judge(work)
+    asked = _question(work, prompts)
+    found = evaluate(
+        policy,
+        prompts,
+        judge,
+        reference,
+        max_new_tokens=int(work.generation.get("max_new_tokens", 128)),
+        temperature=TEMPERATURE,
+        seed=work.setting.seed,
+        theirs=held.answers_of_base.get(asked),
+        progress=report.of("evaluating"),
     )
-    metrics = _distance(scores) | _texts(ours, "") | _texts(theirs, "_base")
-    metrics |= {"eval_prompts": len(prompts), "eval_held_out": work.held_out}
-    return OUTCOME.pack(EvaluateOutcome(metrics | _judged(work, prompts, ours, theirs)))
+    held.answers_of_base = {asked: found.theirs}  # the same in every round: made once
+    metrics = _figures(found) | {"eval_prompts": len(prompts), "eval_held_out": work.held_out}
+    return OUTCOME.pack(EvaluateOutcome(metrics | _won(found.win_rate, reason)))
 
 
 def store(session: Session, run: Run, _: EvaluateWork, outcome: EvaluateOutcome) -> None:
@@ -67,7 +86,6 @@ def store(session: Session, run: Run, _: EvaluateWork, outcome: EvaluateOutcome)
 
 
 def _prompts(session: Session, project: Project, split: str, most: int) -> list[Asked]:
-    # the same prompts in every round, so that the curve over rounds compares like with like
     rows = session.execute(
         select(Prompt.id, Prompt.content)
         .where(Prompt.project_id == project.id, Prompt.split == split)
@@ -84,54 +102,58 @@ def _fitting(policy: ad.Policy, work: EvaluateWork) -> list[types.Prompt]:
     return [prompt for prompt in asked if len(encode_prompt(policy, prompt)) < policy.context]
 
 
-def _sample(
-    policy: ad.Policy,
-    prompts: Sequence[types.Prompt],
-    work: EvaluateWork,
-    report: Report,
-    half: int,
-) -> list[types.Completion]:
-    n = len(prompts)
-    made = ad.generate(
-        policy,
-        prompts,
-        **sampling(work.generation),
-        seed=work.setting.seed,
-        progress=lambda done, _: report("evaluating", half * n + done, 2 * n),
-    )
-    return [completions[0] for completions in made]
+def _question(work: EvaluateWork, prompts: Sequence[types.Prompt]) -> str:
+    """What π_0's answers depend on."""
+    tokens = work.generation.get("max_new_tokens")
+    return repr((work.setting.base.base, tokens, work.setting.seed, prompts))
 
 
-def _pair(prompt: types.Prompt, a: types.Completion, b: types.Completion) -> types.Pair:
-    return types.Pair(prompt, a.text, b.text, a.finished, b.finished, a.tokens, b.tokens)
+def _judge(work: EvaluateWork) -> tuple[Oracle | None, str]:
+    """(who compares, or why nobody does)."""
+    if work.judge is None:
+        return None, "the project has no judge"
+    if not work.held_out:
+        return None, "the project has no eval prompts"
+    kind = str(work.judge.get("kind"))
+    if kind not in ORACLES:
+        return None, f"the judge {kind!r} is not one of {', '.join(sorted(ORACLES))}"
+    options = {key: value for key, value in work.judge.items() if key != "kind"}
+    try:
+        return ORACLES[kind](**options), ""
+    except (TypeError, ValueError) as error:
+        return None, f"the judge {kind!r} does not take these settings: {error}"
 
 
-def _distance(scores: types.Scores) -> dict[str, float]:
-    """KL(π_θ ‖ π_0) in nats a token, over what the new policy itself wrote."""
-    apart = float((scores.logp_a - scores.ref_logp_a).sum())
-    return {"kl": apart / max(1, int(scores.tokens_a.sum()))}
-
-
-def _texts(completions: Sequence[types.Completion], of: str) -> dict[str, float]:
-    n = len(completions)
+def _figures(found: Evaluation) -> dict[str, Any]:
     return {
-        f"tokens{of}": sum(len(c.tokens) for c in completions) / n,
-        f"cut_share{of}": sum(not c.finished for c in completions) / n,
+        "kl": _number(found.kl_per_token),
+        "tokens": _number(found.tokens),
+        **{key: _number(value) for key, value in dataclasses.asdict(found.text).items()},
+        **{
+            f"base_{key}": _number(value)
+            for key, value in dataclasses.asdict(found.reference_text).items()
+        },
     }
 
 
-def _judged(
-    work: EvaluateWork,
-    prompts: Sequence[types.Prompt],
-    ours: Sequence[types.Completion],
-    theirs: Sequence[types.Completion],
-) -> dict[str, Any]:
-    if work.judge is None:
-        return _no_win_rate("the project has no judge")
-    if not work.held_out:
-        return _no_win_rate("the project has no eval prompts")
-    return _no_win_rate("no judge yet")
+def _won(found: WinRate | None, reason: str) -> dict[str, Any]:
+    if found is None:
+        return _no_win_rate(reason)
+    if found.n == 0:
+        return _no_win_rate(f"the judge abstained from all {found.abstained} comparisons")
+    return {
+        "win_rate": found.rate,
+        "win_rate_low": found.low,
+        "win_rate_high": found.high,
+        "win_rate_reason": None,
+        "judged": found.n,
+        "abstained": found.abstained,
+    }
 
 
 def _no_win_rate(reason: str) -> dict[str, Any]:
     return {"win_rate": None, "win_rate_reason": reason}
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

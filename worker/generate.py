@@ -64,7 +64,12 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
     if not pairs and left_out:
         raise ActiveDPOError(_nothing_fits(left_out, policy.context))
     scores = ad.score_pairs(
-        policy, pairs, reference, work.setting.beta, progress=report.of("scoring")
+        policy,
+        pairs,
+        reference,
+        work.setting.beta,
+        token_budget=work.generation.get("batch_tokens"),
+        progress=report.of("scoring"),
     )
     entropy = _entropy(policy, pairs, work, report)
     scored = [
@@ -162,18 +167,30 @@ def _given(
 
 
 def fit(
-    policy: ad.Policy, pairs: Sequence[types.Pair], setting: Setting
+    policy: ad.Policy,
+    pairs: Sequence[types.Pair],
+    setting: Setting,
+    max_length: int | None = None,
 ) -> tuple[list[types.Pair], list[LeftOut]]:
-    """(the pairs as the model is asked them, those that cannot be, each with the reason)."""
+    """(the pairs as the model is asked them, those that cannot be, each with the reason).
+
+    Args:
+        max_length: tokens of prompt and completion together that the project allows, where fewer
+            than the context.
+    """
     from activedpo.encoding import encode_pair
 
     fitting, left_out = [], []
     for index, stored in enumerate(pairs):
         pair = dataclasses.replace(stored, prompt=as_prompt(policy, stored.prompt, setting))
         try:
-            encode_pair(policy, pair, index)
+            tokens = encode_pair(policy, pair, index).longest
         except ActiveDPOError as error:
             left_out.append(LeftOut(str(pair.id), str(error)))
+            continue
+        if max_length is not None and tokens > max_length:
+            reason = f"needs {tokens} tokens, but the training's max_length is {max_length}"
+            left_out.append(LeftOut(str(pair.id), reason))
         else:
             fitting.append(pair)
     return fitting, left_out
@@ -181,7 +198,14 @@ def fit(
 
 def sampling(generation: dict[str, Any]) -> dict[str, Any]:
     """The project's sampling settings, as the library's keywords."""
-    return {key: generation[key] for key in SAMPLING if key in generation}
+    given = {key: generation[key] for key in SAMPLING if key in generation}
+    return given | {"max_rows": _rows(generation)}
+
+
+def _rows(generation: dict[str, Any]) -> int | None:
+    """Sequences in flight that a budget of ``batch_tokens`` allows; None: as memory allows."""
+    budget = generation.get("batch_tokens")
+    return budget and max(1, int(budget) // int(generation.get("max_new_tokens", 128)))
 
 
 def _entropy(
@@ -198,6 +222,7 @@ def _entropy(
         per_token=bool(work.generation.get("entropy_per_token", False)),
         seed=work.setting.seed + 1,
         max_new_tokens=int(work.generation.get("max_new_tokens", 128)),
+        max_rows=_rows(work.generation),
         progress=lambda done, total: report("entropy", done // n, total // n),
     )
     by_prompt = {key: float(value) for (key, _), value in zip(distinct, values, strict=True)}

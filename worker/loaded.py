@@ -6,7 +6,7 @@ import dataclasses
 import gc
 
 import activedpo as ad
-from activedpo.types import Prompt
+from activedpo.types import Completion, Prompt
 from app import artifacts
 from app.settings import get_settings
 from worker.work import ModelAt, Setting
@@ -18,6 +18,7 @@ class Models:
     def __init__(self) -> None:
         self._loaded: dict[str, ad.Policy] = {}
         self._adapted: tuple[str, ad.Policy] | None = None
+        self.answers_of_base: dict[str, list[Completion]] = {}
 
     def of(self, setting: Setting) -> tuple[ad.Policy, ad.Policy | None]:
         """(policy, reference): with an adapter, or at the first round, the reference is None.

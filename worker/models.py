@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.policies.base_models import find_base
 from app.policies.models import Policy
 from app.projects.models import Project
 from app.rounds.models import Round
-from app.settings import get_settings
 from worker.work import ModelAt, Setting
-
-
-def find_base(name: str, models_dir: Path) -> str:
-    """Folder or hub name for a project's ``base_model``; HOME/models/<name> wins over the hub."""
-    given = Path(name)
-    if given.is_absolute() or ".." in given.parts:
-        return name
-    kept = models_dir / given
-    return str(kept) if (kept / "config.json").is_file() else name
 
 
 def public_name(base_model: str) -> str:
@@ -27,7 +18,7 @@ def public_name(base_model: str) -> str:
 
 def at(base_model: str, policy: Policy | None) -> ModelAt:
     """The weights of ``policy``, or of the base where it is None."""
-    base = find_base(base_model, get_settings().models_dir)
+    base = find_base(base_model)
     name = public_name(base_model)
     if policy is None or policy.kind == "base":
         return ModelAt(base, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -173,7 +174,8 @@ def _existing(folder: str | None) -> str | None:
 
 def _fitting(work: TrainWork, held: Models) -> tuple[list[Labelled], list[LeftOut]]:
     policy = held.policy(work.setting.base)
-    pairs, left_out = fit(policy, [item.pair for item in work.labelled], work.setting)
+    limit = work.training.get("max_length")
+    pairs, left_out = fit(policy, [item.pair for item in work.labelled], work.setting, limit)
     asked = {pair.id: pair for pair in pairs}
     labelled = [
         dataclasses.replace(item, pair=asked[item.pair.id])
@@ -225,7 +227,7 @@ def _train(
         reference,
         beta=work.setting.beta,
         out=work.out,
-        seed=work.setting.seed,
+        seed=work.setting.seed + int(work.training.get("seed", 0)),
         ref_logps=None if None in stored else np.array(stored, dtype=np.float64),
         checkpoint_dir=work.checkpoints,
         resume_from=work.resume_from,
@@ -238,8 +240,9 @@ def _train(
 def _settings(training: dict[str, Any], pairs: int) -> dict[str, Any]:
     """The project's training settings as the library's keywords, checkpoints included."""
     given = {key: training[key] for key in PASSED_ON if training.get(key) is not None}
-    if training.get("warmup") is not None:
-        given["warmup_ratio"] = training["warmup"]
+    given["warmup_ratio"] = training.get("warmup", 0.0)
+    if training.get("max_grad_norm", 1.0) is None:
+        given["max_grad_norm"] = math.inf
     batch, epochs = int(training.get("batch_size", 16)), int(training.get("epochs", 3))
     steps = int(training.get("max_steps") or epochs * -(-pairs // batch))
     given.setdefault("checkpoint_every", max(1, steps // CHECKPOINTS))
