@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import errors, web
 from app.edge import BodyLimit, SecurityHeaders
+from app.metrics import Timed
 
 ROOMS = ("people", "projects", "labelling", "rounds", "policies")
 PARTS = (
@@ -37,6 +38,7 @@ def create_app() -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Timed)
     for part in PARTS:
         if find_spec(part) is not None:
             router = getattr(import_module(part), "router", None)

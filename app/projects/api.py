@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.database import Db
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
-from app.projects import actions, content, imports, queries
+from app.projects import actions, content, export, imports, queries
 from app.projects.models import Project, Prompt
 from app.projects.reading import Columns, Rejected, Row, rows
 from app.projects.schema import ProjectSettings
@@ -163,6 +164,29 @@ def add_pairs(
     project = project_for(db, actor, project_id, "manage")
     given = _rows(upload, PairsBody, imports.PAIR_COLUMNS)
     return imports.import_pairs(db, project, given).view()
+
+
+@router.get("/{project_id}/export")
+def export_labels(
+    project_id: uuid.UUID,
+    actor: CurrentActor,
+    db: Db,
+    format: Annotated[export.Format, Query(description="The file's format.")] = "jsonl",
+) -> StreamingResponse:
+    """Every label as a file. `trl`: left and right choices, as `trl.DPOTrainer` loads them.
+
+    In `csv`, a cell that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    project = project_for(db, actor, project_id, "manage")
+    chat = export.is_chat(project, queries.has_conversations(db, project.id))
+    suffix = "jsonl" if format == "trl" else format
+    return StreamingResponse(
+        export.export(project, format, chat),
+        media_type=export.MEDIA_TYPES[format],
+        headers={
+            "Content-Disposition": f'attachment; filename="preferences-{project.id}.{suffix}"'
+        },
+    )
 
 
 def _rows(

@@ -1,0 +1,143 @@
+"""Every preference of a project as a file, streamed row by row out of the database."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from sqlalchemy import Row, Select, select
+
+from app.database import get_engine
+from app.labelling.models import Preference
+from app.people.models import Person
+from app.policies import base_models
+from app.projects import content, writing
+from app.projects.models import Pair, Project, Prompt
+from app.rounds.models import Round
+
+Format = Literal["trl", "jsonl", "parquet", "csv"]
+MEDIA_TYPES: dict[Format, str] = {
+    "trl": "application/jsonl",
+    "jsonl": "application/jsonl",
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv; charset=utf-8",
+}
+ROWS_AT_ONCE = 500
+
+
+def is_chat(project: Project, has_conversations: bool) -> bool:
+    """Whether the export is conversational: some prompt is, or the base is asked as a chat model.
+
+    Where nothing is known of the base's template the prompts alone decide.
+    """
+    if has_conversations:
+        return True
+    return project.chat != "off" and base_models.has_chat_template(project.base_model) is True
+
+
+def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
+    """Every label with its pair, oldest first."""
+    return (
+        select(
+            Preference.id,
+            Preference.choice,
+            Preference.chosen,
+            Preference.left_is,
+            Preference.strength,
+            Preference.rationale,
+            Preference.p_left,
+            Preference.judge,
+            Preference.seconds,
+            Preference.late,
+            Preference.created_at,
+            Pair.id.label("pair"),
+            Pair.external_id,
+            Prompt.content.label("prompt"),
+            Pair.completion_a,
+            Pair.completion_b,
+            Pair.finished_a,
+            Pair.finished_b,
+            Pair.audit,
+            Pair.margin,
+            Pair.entropy,
+            Pair.policy_id.label("policy"),
+            Person.email.label("annotator"),
+            Round.id.label("round"),
+            Round.number.label("round_number"),
+        )
+        .join(Pair, Pair.id == Preference.pair_id)
+        .join(Prompt, Prompt.id == Pair.prompt_id)
+        .join(Person, Person.id == Preference.person_id)
+        .join(Round, Round.id == Preference.round_id)
+        .where(Preference.project_id == project_id, Preference.deleted_at.is_(None))
+        .order_by(Preference.id)
+    )
+
+
+def _rows(query: Select[*tuple[Any, ...]]) -> Iterator[Row[*tuple[Any, ...]]]:
+    # A server-side cursor in a snapshot of its own: what is labelled meanwhile is not half in it
+    with (
+        get_engine()
+        .connect()
+        .execution_options(isolation_level="REPEATABLE READ", yield_per=ROWS_AT_ONCE) as connection
+    ):
+        yield from connection.execute(query)
+
+
+def trl_row(row: Row[*tuple[Any, ...]], chat: bool, system_prompt: str | None) -> dict[str, Any]:
+    """A left or right choice as `trl.DPOTrainer` takes it: explicit prompt, chosen, rejected."""
+    chosen, rejected = row.completion_a, row.completion_b
+    if row.chosen == "b":
+        chosen, rejected = rejected, chosen
+    if not chat:
+        return {"prompt": row.prompt, "chosen": chosen, "rejected": rejected}
+    return {
+        "prompt": content.conversation(row.prompt, system_prompt),
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+    }
+
+
+def full_row(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
+    """A label with all that is known of it, sides and choices kept apart."""
+    return {
+        "id": str(row.id),
+        "pair": str(row.pair),
+        "external_id": row.external_id,
+        "prompt": row.prompt,
+        "completion_a": row.completion_a,
+        "completion_b": row.completion_b,
+        "finished_a": row.finished_a,
+        "finished_b": row.finished_b,
+        "choice": row.choice,
+        "chosen": row.chosen,
+        "left_is": row.left_is,
+        "strength": row.strength,
+        "rationale": row.rationale,
+        "p_left": row.p_left,
+        "judge": row.judge,
+        "annotator": row.annotator,
+        "round": str(row.round),
+        "round_number": row.round_number,
+        "policy": str(row.policy) if row.policy else None,
+        "audit": row.audit,
+        "margin": row.margin,
+        "entropy": row.entropy,
+        "late": row.late,
+        "seconds": row.seconds,
+        "created_at": row.created_at,
+    }
+
+
+def export(project: Project, format: Format, chat: bool) -> Iterator[bytes]:
+    """The file, piece by piece.
+
+    Args:
+        chat: whether the rows of ``trl`` are conversational; all of them are of one shape.
+    """
+    query = preferences(project.id)
+    if format == "trl":
+        decided = query.where(Preference.choice.in_(("left", "right")))
+        return writing.lines(trl_row(row, chat, project.system_prompt) for row in _rows(decided))
+    return writing.WRITERS[format](full_row(row) for row in _rows(query))
