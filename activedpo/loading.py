@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -266,7 +267,7 @@ def _load_model(name: str, dtype: torch.dtype) -> PreTrainedModel:
         return AutoModelForCausalLM.from_pretrained(
             name, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise _explained(name, "model", error) from error
 
 
@@ -304,7 +305,7 @@ def _put_on(model: PreTrainedModel, adapter: str) -> Any:
         raise ModelNotFound(f"no adapter folder at {adapter!r}: check the path")
     try:
         return PeftModel.from_pretrained(model, adapter, use_safetensors=True)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ModelMismatch(f"adapter {adapter!r} does not fit its base: {first_line}") from error
     except OSError as error:

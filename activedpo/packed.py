@@ -151,7 +151,7 @@ class PackedStep:
         if self.budget < longest:
             raise OutOfMemory(
                 f"one pair of {longest} tokens does not fit the memory: use "
-                "gradient_checkpointing, a lower rank or LoRA instead of full weights, or shorter completions"
+                "gradient_checkpointing, a lower rank, LoRA instead of full weights, or shorter texts"
             ) from error
         self.budget //= 2
 
