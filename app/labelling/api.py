@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.database import Db
-from app.labelling import actions, queries
+from app.errors import Invalid, Problem
+from app.labelling import actions, batch, queries, waiting
 from app.labelling.models import Preference
 from app.paging import Paged
 from app.people.access import CurrentActor, may, project_for, role_in
@@ -27,6 +28,13 @@ class ClaimsIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     count: int = Field(1, ge=1, le=100, strict=True)
+    wait: float = Field(
+        0,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="Seconds to wait for a pair where none is free now.",
+    )
 
 
 class Judge(BaseModel):
@@ -69,6 +77,33 @@ class PreferenceIn(BaseModel):
         return actions.Answer(**self.model_dump())
 
 
+class OneOfMany(PreferenceIn):
+    """One answer of many, and the claim that it is for."""
+
+    claim: uuid.UUID
+
+    def answer(self) -> actions.Answer:
+        """The same, as the actions take it."""
+        return actions.Answer(**self.model_dump(exclude={"claim"}))
+
+
+MOST_ANSWERS = 500
+
+
+class AnswersIn(BaseModel):
+    """Up to 500 answers. Each is looked at on its own, so the list itself takes anything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: Annotated[
+        list[Any],
+        Field(
+            max_length=MOST_ANSWERS,
+            description="Each as for one preference, with `claim`: the claim's id.",
+        ),
+    ]
+
+
 def claim_view(claimed: actions.ClaimedPair) -> dict[str, Any]:
     """A claim as an annotator sees it: nothing that tells who wrote which side."""
     return {
@@ -102,15 +137,22 @@ def preference_view(preference: Preference) -> dict[str, Any]:
 
 
 @router.post("/projects/{project_id}/claims")
-def claim(project_id: uuid.UUID, body: ClaimsIn, actor: CurrentActor, db: Db) -> dict[str, Any]:
+async def claim(
+    project_id: uuid.UUID, body: ClaimsIn, request: Request, actor: CurrentActor, db: Db
+) -> dict[str, Any]:
     """Claim further pairs. Empty when nothing is left for this annotator.
 
+    With `wait` the answer comes as soon as there is a pair, or after that many seconds.
     `waiting` counts the open pairs that others hold and this annotator may still get.
     """
-    project = project_for(db, actor, project_id, "label")
-    claimed = actions.claim_pairs(db, project, actor.person.id, body.count)
-    waiting = 0 if claimed else actions.waiting_for_others(db, project, actor.person.id)
-    return {"items": [claim_view(c) for c in claimed], "waiting": waiting}
+
+    def attempt(session: Db) -> dict[str, Any]:
+        project = project_for(session, actor, project_id, "label")
+        claimed = actions.claim_pairs(session, project, actor.person.id, body.count)
+        held = 0 if claimed else actions.waiting_for_others(session, project, actor.person.id)
+        return {"items": [claim_view(c) for c in claimed], "waiting": held}
+
+    return await waiting.until(attempt, lambda view: bool(view["items"]), db, request, body.wait)
 
 
 @router.get("/projects/{project_id}/claims")
@@ -131,6 +173,63 @@ def prefer(
     if not new:
         response.status_code = 200
     return preference_view(preference)
+
+
+@router.post("/claims/preferences")
+def prefer_many(body: AnswersIn, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """Answer up to 500 claims in one call, each on its own: see its `status`.
+
+    An item that cannot be taken carries the members of a problem document.
+    """
+    read = [_read(item) for item in body.items]
+    answers = [(item.claim, item.answer()) for item in read if isinstance(item, OneOfMany)]
+    stored = iter(
+        batch.prefer_many(db, answers, actor.person.id, lambda id: _may_label(actor, db, id))
+    )
+    outcomes = [
+        next(stored) if isinstance(item, OneOfMany) else batch.Outcome(problem=item)
+        for item in read
+    ]
+    return {
+        "items": [
+            _outcome_view(raw, outcome) for raw, outcome in zip(body.items, outcomes, strict=True)
+        ]
+    }
+
+
+def _read(item: Any) -> OneOfMany | Invalid:
+    try:
+        return OneOfMany.model_validate(item)
+    except ValidationError as error:
+        faults = [
+            {"field": ".".join(map(str, e["loc"])), "message": _plain(e["msg"])}
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        detail = "; ".join(f"{e['field']}: {e['message']}" for e in faults[:5])
+        return Invalid(detail, errors=faults)
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def _outcome_view(item: Any, outcome: batch.Outcome) -> dict[str, Any]:
+    if outcome.preference is not None:
+        return {"status": 201 if outcome.new else 200, **preference_view(outcome.preference)}
+    problem = outcome.problem or Problem("The answer was not stored.")
+    claim = item.get("claim") if isinstance(item, dict) else None
+    return {
+        "claim": claim[:100] if isinstance(claim, str) else None,
+        "status": problem.status,
+        "type": "about:blank",
+        "title": problem.title,
+        "detail": problem.detail,
+        **problem.extra,
+    }
+
+
+def _may_label(actor: CurrentActor, db: Db, project_id: uuid.UUID) -> None:
+    project_for(db, actor, project_id, "label")
 
 
 @router.post("/claims/{claim_id}/release")

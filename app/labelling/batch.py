@@ -1,0 +1,125 @@
+"""Many answers in one call: each on its own, none spoils the others."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, NotFound, Problem
+from app.labelling import actions
+from app.labelling.actions import Answer
+from app.labelling.models import Claim, Preference
+from app.projects.models import Pair
+
+log = structlog.get_logger()
+DEADLOCK = "40P01"
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one answer: a preference (``new`` or said before), or a problem."""
+
+    preference: Preference | None = None
+    new: bool = False
+    problem: Problem | None = None
+
+
+def prefer_many(
+    session: Session,
+    answers: Sequence[tuple[uuid.UUID, Answer]],
+    person_id: uuid.UUID,
+    allowed: Callable[[uuid.UUID], None],
+) -> list[Outcome]:
+    """Store many answers, each in a savepoint of its own; outcomes in the order of ``answers``.
+
+    Args:
+        answers: (claim, answer); the same claim twice is answered twice, in this order.
+        allowed: raises a problem where the person may not label in a project.
+    """
+    for tries in range(TRIES):
+        try:
+            return _all(session, answers, person_id, allowed)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != DEADLOCK or tries == TRIES - 1:
+                raise
+            log.info("batch_deadlocked", size=len(answers))
+            session.rollback()  # of nothing but these answers, which are given anew
+    raise AssertionError("unreachable")
+
+
+def _all(
+    session: Session,
+    answers: Sequence[tuple[uuid.UUID, Answer]],
+    person_id: uuid.UUID,
+    allowed: Callable[[uuid.UUID], None],
+) -> list[Outcome]:
+    places = _places(session, [claim for claim, _ in answers], person_id)
+    forbidden = {
+        project: _refusal(allowed, project) for project in {p for p, *_ in places.values()}
+    }
+    outcomes: dict[int, Outcome] = {}
+    # Locks in one order for everybody: rounds by id, in them pairs by id, pairs of no round last
+    for i in sorted(range(len(answers)), key=lambda i: _order(places.get(answers[i][0]))):
+        claim, answer = answers[i]
+        if claim not in places:
+            outcomes[i] = Outcome(problem=NotFound("There is no such claim of yours."))
+        elif (problem := forbidden[places[claim][0]]) is not None:
+            outcomes[i] = Outcome(problem=problem)
+        else:
+            outcomes[i] = _one(session, claim, person_id, answer)
+    return [outcomes[i] for i in range(len(answers))]
+
+
+Place = tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]
+"""Project, round and pair of a claim."""
+
+
+def _places(
+    session: Session, claims: Sequence[uuid.UUID], person_id: uuid.UUID
+) -> dict[uuid.UUID, Place]:
+    rows = session.execute(
+        select(Claim.id, Claim.project_id, Pair.round_id, Pair.id)
+        .join(Pair, Pair.id == Claim.pair_id)
+        .where(Claim.id.in_(set(claims)), Claim.person_id == person_id)
+    )
+    return {claim: (project, round, pair) for claim, project, round, pair in rows}
+
+
+def _order(place: Place | None) -> tuple[bool, str, str]:
+    if place is None:
+        return True, "", ""
+    _, round, pair = place
+    return round is None, str(round), str(pair)
+
+
+def _refusal(allowed: Callable[[uuid.UUID], None], project_id: uuid.UUID) -> Problem | None:
+    try:
+        allowed(project_id)
+    except Problem as problem:
+        return problem
+    return None
+
+
+def _one(session: Session, claim: uuid.UUID, person_id: uuid.UUID, answer: Answer) -> Outcome:
+    try:
+        with session.begin_nested():
+            preference, new = actions.prefer(session, claim, person_id, answer)
+    except Problem as problem:
+        return Outcome(problem=problem)
+    except IntegrityError as error:
+        log.info("answer_collided", claim=str(claim), constraint=_constraint(error))
+        detail = "Another answer for this pair was being stored: send this one again."
+        return Outcome(problem=Conflict(detail))
+    return Outcome(preference, new)
+
+
+def _constraint(error: IntegrityError) -> str | None:
+    diagnosis = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "constraint_name", None)
