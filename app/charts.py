@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 96, 12, 40
+WIDTH, HEIGHT = 640, 272
+LEFT, RIGHT, TOP, BOTTOM = 56, 72, 28, 44
 MOST_POINTS = 300  # a line is no smoother with more
 
 

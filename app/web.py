@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -54,8 +55,21 @@ class SignInFirst(Exception):
         self.back = back
 
 
+@dataclass(frozen=True)
+class Visitor:
+    """Who is signed in, as templates show it: plain values, so that an error page can be drawn
+    when the session that loaded them is gone."""
+
+    id: uuid.UUID
+    name: str
+    email: str
+    role: str
+    csrf_token: str
+
+
 @lru_cache
-def _version() -> str:
+def app_version() -> str:
+    """The version that is installed."""
     try:
         return installed_version("activedpo")
     except PackageNotFoundError:
@@ -90,16 +104,16 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters.update(formats.FILTERS)
-    env.globals.update(static=static_url, version=_version())
+    env.globals.update(static=static_url, version=app_version())
     return env
 
 
 def html(request: Request, template: str, **context: Any) -> str:
     """A template with what every page needs: person, CSRF field, what was just done."""
-    actor: Actor | None = getattr(request.state, "actor", None)
-    token = actor.sign_in.csrf_token if actor and actor.sign_in else ""
+    visitor: Visitor | None = getattr(request.state, "visitor", None)
+    token = visitor.csrf_token if visitor else ""
     shared = {
-        "person": actor.person if actor else None,
+        "person": visitor,
         "csrf_token": token,
         "csrf": lambda: formats.hidden_field("csrf_token", token),
         "section": "projects",
@@ -136,7 +150,8 @@ def page_actor(request: Request, db: Db) -> Actor:
     if actor is None:
         wanted = request.url.path if request.method == "GET" else "/projects"
         raise SignInFirst(wanted)
-    request.state.actor = actor
+    who, token = actor.person, actor.sign_in.csrf_token if actor.sign_in else ""
+    request.state.visitor = Visitor(who.id, who.name, who.email, who.role, token)
     return actor
 
 

@@ -63,16 +63,17 @@ def figures(session: Session, project_id: uuid.UUID) -> Figures:
     pool = select(func.count()).where(
         Pair.project_id == project_id, Pair.state == "pool", Pair.round_id.is_(None)
     )
-    said = select(Preference.choice == "skip", func.count()).where(
+    skipped = func.count().filter(Preference.choice == "skip")
+    said = select(func.count() - skipped, skipped).where(
         Preference.project_id == project_id, Preference.deleted_at.is_(None)
     )
-    by_skip = dict(session.execute(said.group_by(Preference.choice == "skip")).tuples().all())
+    labels, skips = session.execute(said).one()
     return Figures(
         train=by_split.get("train", 0),
         eval=by_split.get("eval", 0),
         pool=session.scalar(pool) or 0,
-        labels=by_skip.get(False, 0),
-        skips=by_skip.get(True, 0),
+        labels=labels,
+        skips=skips,
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 
 from app.database import Db
+from app.demo import status as demo
 from app.errors import Invalid, Problem
 from app.paging import Page, Paged
 from app.people import actions as people
@@ -24,6 +25,7 @@ from app.projects import actions, figures, form, imports, queries
 from app.projects.models import Project, Prompt
 from app.projects.reading import Columns, Format, Rejected, Row, rows
 from app.rounds import story
+from app.settings import get_settings
 from app.web import Checked, PageActor, Posted, errors_of, go, policy_names, render, text, texts
 
 router = APIRouter(include_in_schema=False)
@@ -46,7 +48,16 @@ def index(request: Request, actor: PageActor, db: Db, page: Paged) -> HTMLRespon
     """The projects one may see, and where each stands."""
     found = page.of(db, queries.visible_projects(actor), Project.id, lambda row: row)
     standing = figures.standings(db, found["items"])
-    return render(request, "projects/index.html", projects=standing, next=found["next"])
+    return render(
+        request, "projects/index.html", projects=standing, next=found["next"], demo=_demo()
+    )
+
+
+def _demo() -> demo.Status | None:
+    """How far the demo is, where it is not there yet."""
+    settings = get_settings()
+    status = demo.read(settings.home) if settings.demo else None
+    return status if status is not None and status.stage != "done" else None
 
 
 @router.get("/projects/new")

@@ -98,11 +98,13 @@ def _position(round: Round) -> int:
 
 def _details(round: Round) -> tuple[str, ...]:
     pool = round.metrics.get("pool")
-    chosen = f"{formats.number(round.needed)} of {formats.number(pool)}" if pool else ""
+    chosen = f"{formats.number(round.needed)} chosen of {formats.number(pool)}" if pool else ""
     written = {"queued": "soon", "generating": _share(round)}.get(round.state, chosen)
     labelled = f"{formats.number(round.answered)} of {formats.number(round.needed)}"
     labelled = "" if round.state in ("queued", "generating") else labelled
     trained = _share(round) if round.state == "training" else ""
+    if round.metrics.get("trained_pairs") is not None:
+        trained = f"on {formats.number(round.metrics['trained_pairs'])} pairs"
     evaluated = _share(round) if round.state == "evaluating" else ""
     if round.state == "done" and round.metrics.get("win_rate") is not None:
         evaluated = f"win-rate {formats.percent(round.metrics['win_rate'])}"
