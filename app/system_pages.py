@@ -1,0 +1,49 @@
+"""Health for people, and how far the demo has come."""
+
+from __future__ import annotations
+
+import platform
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.database import Db
+from app.demo import status as demo
+from app.health import checks
+from app.rounds.figures import work_now
+from app.settings import get_settings
+from app.web import PageActor, app_version, render
+
+router = APIRouter(include_in_schema=False)
+
+MOST_RUNS = 100
+
+
+@router.get("/system")
+def health(request: Request, actor: PageActor, db: Db) -> HTMLResponse:
+    """What is there, whether it is fine, and what workers do now (admins)."""
+    actor.require_admin()
+    parts = checks()
+    return render(
+        request,
+        "system/health.html",
+        section="system",
+        parts=parts,
+        ready=all(part.ok for part in parts),
+        runs=[{"run": run, "project_name": name} for run, name in work_now(db, MOST_RUNS)],
+        versions=[
+            ("ActiveDPO", app_version()),
+            ("Python", platform.python_version()),
+            ("Policies are kept in", get_settings().artifacts_url),
+        ],
+    )
+
+
+@router.get("/demo/progress")
+async def demo_progress(request: Request, _: PageActor) -> Response:
+    """The notice on the projects page, asked for again until the demo is there."""
+    status = await run_in_threadpool(demo.read, get_settings().home)
+    if status is None or status.stage == "done":
+        return Response(headers={"HX-Refresh": "true"})
+    return render(request, "projects/_demo.html", demo=status)
