@@ -16,9 +16,9 @@ from app.projects.models import Project
 from app.rounds.events import record
 from app.settings import get_settings
 
-# What the texts and the log-probs of existing pairs and rounds rest on
+# What the texts and the log-probs of existing pairs and policies rest on
 FIXED_BY_PAIRS = ("source",)
-FIXED_BY_ROUNDS = ("base_model", "chat", "system_prompt")
+FIXED_BY_MODEL_WORK = ("base_model", "chat", "system_prompt")
 
 
 def create_project(session: Session, values: dict[str, Any], creator: Person | None) -> Project:
@@ -87,8 +87,9 @@ def _refuse_fixed(session: Session, project: Project, different: list[str]) -> N
     of_pairs = [name for name in FIXED_BY_PAIRS if name in different]
     if of_pairs and queries.has_pairs(session, project.id):
         raise Conflict(f"{', '.join(of_pairs)}: fixed since the project has pairs.")
-    of_rounds = [name for name in FIXED_BY_ROUNDS if name in different]
-    if of_rounds and queries.has_rounds(session, project.id):
+    of_work = [name for name in FIXED_BY_MODEL_WORK if name in different]
+    if of_work and queries.has_model_work(session, project.id):
         raise Conflict(
-            f"{', '.join(of_rounds)}: fixed since the first round; create another project."
+            f"{', '.join(of_work)}: fixed since the base model wrote or "
+            "scored pairs; create another project."
         )

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.people.access import Actor
 from app.people.models import Membership
+from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.projects.schema import FIELDS
-from app.rounds.models import Round
 
 
 def settings_of(project: Project) -> dict[str, Any]:
@@ -89,9 +89,16 @@ def has_pairs(session: Session, project_id: uuid.UUID) -> bool:
     return _any(session, Pair.project_id == project_id)
 
 
-def has_rounds(session: Session, project_id: uuid.UUID) -> bool:
-    """Whether a round was ever opened."""
-    return _any(session, Round.project_id == project_id)
+def has_model_work(session: Session, project_id: uuid.UUID) -> bool:
+    """Whether a pair was written or scored, or a policy trained, by the base model.
+
+    A first round that failed for want of a model leaves none of these: its base can be mended.
+    """
+    pairs = (Pair.project_id == project_id) & (
+        Pair.policy_id.is_not(None) | Pair.scored_by.is_not(None)
+    )
+    policies = (Policy.project_id == project_id) & (Policy.number > 0)
+    return _any(session, pairs) or _any(session, policies)
 
 
 def has_conversations(session: Session, project_id: uuid.UUID) -> bool:
