@@ -6,21 +6,24 @@ the group `activedpo.acquisition` that names a `Strategy`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import entry_points
 
 import numpy as np
 
 from activedpo.acquisition import certainty, closest_call, entropy, entropy_certainty, random
-from activedpo.acquisition.base import Pool, Strategy
-from activedpo.errors import InvalidScores, PoolTooSmall, UnknownAcquisition
+from activedpo.acquisition.base import Past, Pool, Strategy
+from activedpo.acquisition.checks import check, pool_size
+from activedpo.errors import PoolTooSmall, UnknownAcquisition
 from activedpo.types import Scores
 
 _MODULES = (random, entropy, certainty, entropy_certainty, closest_call)
 STRATEGIES: dict[str, Strategy] = {module.STRATEGY.name: module.STRATEGY for module in _MODULES}
 """The strategies of this package by name."""
 
-COLD_STARTS = ("random", "entropy")
+COLD_STARTS = {"random": "random", "entropy": "entropy"}
+"""What may stand in for a strategy that has nothing to go by yet, and the strategy that does it."""
 
 
 def names() -> list[str]:
@@ -33,8 +36,7 @@ def strategy(name: str) -> Strategy:
     if name in STRATEGIES:
         return STRATEGIES[name]
     if name in _plugins():
-        found = _plugins()[name]
-        return found
+        return _plugins()[name]
     raise UnknownAcquisition(name, names())
 
 
@@ -46,6 +48,16 @@ def needs_scores(name: str) -> bool:
 def needs_entropy(name: str) -> bool:
     """True where `acquire` has to be given `entropy=`."""
     return strategy(name).needs_entropy
+
+
+def needs_features(name: str) -> str:
+    """The kind of `features=` that `acquire` has to be given: "hidden", "gradient", or ""."""
+    return strategy(name).features
+
+
+def needs_past(name: str) -> bool:
+    """True where `acquire` learns from `past=`, and is cold without it."""
+    return strategy(name).needs_past
 
 
 def is_cold(scores: Scores) -> bool:
@@ -63,6 +75,11 @@ def acquire(
     cold_start: str = "random",
     shortlist: float = 4.0,
     size: int | None = None,
+    features: np.ndarray | None = None,
+    past: Past | None = None,
+    prompts: np.ndarray | None = None,
+    keep: np.ndarray | None = None,
+    ids: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Ranks a pool and takes the m most wanted pairs.
 
@@ -72,10 +89,15 @@ def acquire(
         m: how many; None ranks all n.
         seed: or a generator; decides ties, and all of `random`.
         entropy: (n,) entropy of each pair's prompt, for strategies that read it.
-        cold_start: what is used while all margins are 0 ("random", or "entropy" where entropy is
-            given), as before the first training: see `is_cold`.
-        shortlist: of `entropy_certainty`, as a multiple of m.
-        size: n, where neither scores nor entropy tell it.
+        cold_start: what is used while there is nothing to go by, as before the first training
+            (all margins are 0: see `is_cold`) or the first label: a key of `COLD_STARTS`.
+        shortlist: what a first criterion lets through to a second, as a multiple of m.
+        size: n, where neither scores nor entropy nor features tell it.
+        features: (n, 2, d) of both completions, of the kind `needs_features` says.
+        past: features and labels bought so far, for strategies that learn from them.
+        prompts: (n,) equal numbers for pairs of one prompt, where the pool holds several of one.
+        keep: (n,) bool; the others are taken last, when nothing else is left.
+        ids: names of the pairs for messages; default: their indices.
 
     Returns:
         (m,) int64 distinct indices into the pool, most wanted first.
@@ -83,62 +105,103 @@ def acquire(
     Raises:
         UnknownAcquisition, PoolTooSmall, InvalidScores (NaN, infinity, missing or misshapen).
     """
-    wanted = strategy(name)
-    n = _pool_size(scores, entropy, size)
+    n = pool_size(scores, entropy, features, size)
     count = n if m is None else m
     if not 0 <= count <= n:
         raise PoolTooSmall(f"m = {m} pairs are wanted out of a pool of {n}: m must be in 0..{n}")
+    order = rank(
+        name,
+        scores,
+        count,
+        seed,
+        entropy,
+        cold_start=cold_start,
+        shortlist=shortlist,
+        size=n,
+        features=features,
+        past=past,
+        prompts=prompts,
+        keep=keep,
+        ids=ids,
+    )
+    return order[:count]
+
+
+def rank(
+    name: str,
+    scores: Scores | None,
+    m: int,
+    seed: int | np.random.Generator = 0,
+    entropy: np.ndarray | None = None,
+    *,
+    cold_start: str = "random",
+    shortlist: float = 4.0,
+    size: int | None = None,
+    features: np.ndarray | None = None,
+    past: Past | None = None,
+    prompts: np.ndarray | None = None,
+    keep: np.ndarray | None = None,
+    ids: Sequence[str] | None = None,
+) -> np.ndarray:
+    """The whole pool in a strategy's order, (n,) int64: what `acquire` takes for m, then the rest.
+
+    The rest replaces pairs that nobody can decide. Arguments as of `acquire`; m over n is n.
+    """
+    wanted = strategy(name)
+    n = pool_size(scores, entropy, features, size)
     entropy = None if entropy is None else np.asarray(entropy, dtype=np.float64)
-    _check(wanted, scores, entropy, n)
-    if wanted.needs_margin and scores is not None and is_cold(scores):
-        wanted = _cold(cold_start, entropy, n)
+    features = None if features is None else np.asarray(features, dtype=np.float64)
+    check(wanted, scores, entropy, features, past, n, ids)
+    if _nothing_to_go_by(wanted, scores, past):
+        wanted = _cold(cold_start)
+        check(wanted, scores, entropy, features, past, n, ids)
     rng = np.random.default_rng(seed)
     ties = rng.random(n)
-    pool = Pool(n, count, rng, scores, entropy, shortlist)
-    values = wanted.rank(pool)
-    return np.lexsort((ties, -values))[:count].astype(np.int64)
+    kept = np.arange(n) if keep is None else np.flatnonzero(np.asarray(keep, dtype=bool))
+    pool = Pool(n, m, rng, scores, entropy, shortlist, features, past, prompts)
+    return _sorted(wanted, pool, kept, ties)
 
 
-def _pool_size(scores: Scores | None, entropy: np.ndarray | None, size: int | None) -> int:
-    sizes = {len(given) for given in (scores, entropy) if given is not None}
-    sizes |= set() if size is None else {size}
-    if len(sizes) != 1:
-        raise InvalidScores(
-            "the pool's size is unclear: give scores, entropy or size"
-            if not sizes
-            else f"scores, entropy and size disagree about the pool: {sorted(sizes)}"
-        )
-    return sizes.pop()
+def _sorted(wanted: Strategy, pool: Pool, kept: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """Order of the kept pairs by value, the others by chance behind them."""
+    part = pool if len(kept) == pool.size else subset(pool, kept)
+    values = wanted.rank(part) if part.size else np.zeros(0)
+    first = kept[np.lexsort((ties[kept], -values))]
+    others = np.setdiff1d(np.arange(pool.size), kept)
+    return np.concatenate([first, others[np.argsort(ties[others])]]).astype(np.int64)
 
 
-def _check(wanted: Strategy, scores: Scores | None, entropy: np.ndarray | None, n: int) -> None:
-    if wanted.needs_scores:
-        if scores is None:
-            raise InvalidScores(f"acquisition {wanted.name!r} needs scores: call score_pairs")
-        _finite("margin", scores.margin, n)
-    if wanted.needs_entropy:
-        if entropy is None:
-            raise InvalidScores(f"acquisition {wanted.name!r} needs entropy=: call prompt_entropy")
-        _finite("entropy", entropy, n)
+def subset(pool: Pool, kept: np.ndarray) -> Pool:
+    """The pool of some of its pairs."""
+
+    def cut(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else array[kept]
+
+    scores = pool.scores
+    if scores is not None:
+        scores = Scores(**{name: cut(getattr(scores, name)) for name in scores.__slots__})
+    return Pool(
+        size=len(kept),
+        m=min(pool.m, len(kept)),
+        rng=pool.rng,
+        scores=scores,
+        entropy=cut(pool.entropy),
+        shortlist=pool.shortlist,
+        features=cut(pool.features),
+        past=pool.past,
+        prompts=cut(pool.prompts),
+    )
 
 
-def _finite(what: str, values: np.ndarray, n: int) -> None:
-    if values.shape != (n,):
-        raise InvalidScores(f"{what} must have shape ({n},), not {values.shape}")
-    bad = np.flatnonzero(~np.isfinite(values))
-    if bad.size:
-        raise InvalidScores(
-            f"{what} of pair {bad[0]} is {values[bad[0]]}: score it again or drop it "
-            f"({bad.size} of {n} are not finite)"
-        )
+def _nothing_to_go_by(wanted: Strategy, scores: Scores | None, past: Past | None) -> bool:
+    unmoved = wanted.needs_margin and scores is not None and is_cold(scores)
+    return unmoved or (wanted.needs_past and (past is None or not len(past)))
 
 
-def _cold(cold_start: str, entropy: np.ndarray | None, n: int) -> Strategy:
+def _cold(cold_start: str) -> Strategy:
     if cold_start not in COLD_STARTS:
         raise ValueError(f"cold_start must be one of {', '.join(COLD_STARTS)}, not {cold_start!r}")
-    if cold_start == "entropy":
-        _check(STRATEGIES["entropy"], None, entropy, n)
-    return STRATEGIES[cold_start]
+    return STRATEGIES[COLD_STARTS[cold_start]]
 
 
 @cache
@@ -157,12 +220,17 @@ def _plugins() -> dict[str, Strategy]:
 __all__ = [
     "COLD_STARTS",
     "STRATEGIES",
+    "Past",
     "Pool",
     "Strategy",
     "acquire",
     "is_cold",
     "names",
     "needs_entropy",
+    "needs_features",
+    "needs_past",
     "needs_scores",
+    "rank",
     "strategy",
+    "subset",
 ]

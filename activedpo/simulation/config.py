@@ -28,6 +28,7 @@ from activedpo import acquisition
 from activedpo.errors import ActiveDPOError
 
 _SEED = 2**32 - 1
+_BRANCH = r"[\[\]()]|^(str|int|Fit|Noise|constrained-int|function-.*)$"
 
 
 class InvalidConfig(ActiveDPOError, ValueError):
@@ -292,11 +293,12 @@ def check_config(
 
 def _told(location: tuple[int | str, ...], message: str) -> str:
     # Names of union branches and validators are no keys of the user's.
-    parts = [str(p) for p in location if not re.search(r"[\[\]()]|^(str|int|Fit|function-)", str(p))]
+    inner = [str(p) for p in location[1:] if not re.search(_BRANCH, str(p))]
+    parts = [str(location[0]), *inner] if location else ["config"]
     said = message.removeprefix("Value error, ")
     if said == "Extra inputs are not permitted":
         said = "unknown key"
-    return f"{'.'.join(parts) or 'config'}: {said}"
+    return f"{'.'.join(parts)}: {said}"
 
 
 def _placed(config: SimulationConfig, folder: Path, recorded: bool) -> SimulationConfig:
