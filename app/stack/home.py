@@ -96,6 +96,7 @@ class StackState:
     address: str
     socket_folder: str | None = None
     pids: dict[str, int] = field(default_factory=dict)
+    born: dict[str, float] = field(default_factory=dict)
 
     def save(self, home: Path) -> None:
         """Write it, whole or not at all."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -78,6 +78,33 @@ def descendants(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)  # type: ignore[no-any-return]
     except psutil.Error:
         return []
+
+
+def born(pid: int) -> float:
+    """When the process started, in seconds since 1970; 0 where it is gone."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def see_off(pids: Iterable[tuple[int, float]], seconds: float = 10) -> None:
+    """Wait until the processes that started at these times have ended; kill what is left then."""
+    left = [psutil.Process(pid) for pid, birth in pids if birth and born(pid) == birth]
+    deadline = time.monotonic() + seconds
+    while (left := [one for one in left if _alive(one)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for one in left:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+
+
+def _alive(one: psutil.Process) -> bool:
+    # A zombie has ended; in a container its new parent may never ask for its exit code
+    try:
+        return one.is_running() and one.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def wait_until(

@@ -100,10 +100,13 @@ class Supervisor:
                     process.kill_group(part.child, signal.SIGKILL)
 
     def _forget_previous(self, home: Path) -> list[int]:
-        """Clear what a killed supervisor left; the process ids its workers had."""
+        """See off what a killed supervisor left; the process ids its workers had."""
         previous = load_state(home)
+        if previous is None:
+            return []
+        pids = previous.pids
+        process.see_off([(pid, previous.born.get(name, 0)) for name, pid in pids.items()])
         forget_state(home)
-        pids = previous.pids if previous is not None else {}
         return [pid for name, pid in pids.items() if name == "worker"]
 
     def _start(self, home: Path, dead_workers: list[int]) -> None:
@@ -214,6 +217,7 @@ class Supervisor:
         if changed:
             running = [part for part in [*self.servers, *self.parts] if part.child is not None]
             self.state.pids = {part.name: part.child.pid for part in running if part.child}
+            self.state.born = {name: process.born(pid) for name, pid in self.state.pids.items()}
             self.state.save(self.settings.home)
 
     def _free_leases(self, pid: int) -> None:

@@ -15,8 +15,7 @@ import pytest
 from sqlalchemy import NullPool, create_engine, select
 from sqlalchemy.orm import Session
 
-from app.projects.models import Project
-from app.rounds.models import Round, Run
+from app.models import Project, Round, Run
 
 pytestmark = pytest.mark.timeout(240)
 
