@@ -151,7 +151,7 @@ class PackedStep:
         if self.budget < longest:
             raise OutOfMemory(
                 f"one pair of {longest} tokens does not fit the memory: use "
-                "gradient_checkpointing, a lower rank, LoRA instead of full weights, or shorter texts"
+                "gradient_checkpointing, a lower rank, LoRA for full weights, or shorter texts"
             ) from error
         self.budget //= 2
 
@@ -250,10 +250,12 @@ class _Books:
         margin = (rewards[:, 0] - rewards[:, 1]) * towards
         decided = towards != 0
         first = towards >= 0
-        return {
+        known = {}
+        if decided.any():
+            known["accuracy"] = float((margin[decided] > 0).mean())
+            known["margin"] = float(margin[decided].mean())
+        return known | {
             "loss": self.loss / self.pairs,
-            "accuracy": float((margin[decided] > 0).mean()) if decided.any() else math.nan,
-            "margin": float(margin[decided].mean()) if decided.any() else math.nan,
             "reward_chosen": float(np.where(first, rewards[:, 0], rewards[:, 1]).mean()),
             "reward_rejected": float(np.where(first, rewards[:, 1], rewards[:, 0]).mean()),
         }

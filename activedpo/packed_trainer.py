@@ -99,7 +99,8 @@ class PackedTrainer:
         if not self.held or (number + 1) % self.an_epoch:
             return False
         outcome = self.step.evaluate(self.held)
-        self.log[-1] |= {f"held_{key}": outcome[key] for key in ("loss", "accuracy", "margin")}
+        kept = ("loss", "accuracy", "margin")
+        self.log[-1] |= {f"held_{key}": outcome[key] for key in kept if key in outcome}
         if not self.best.worse(outcome["loss"], self.step.parameters):
             return False
         self.stopped = (
@@ -130,10 +131,7 @@ class PackedTrainer:
 
     def _summary(self, seconds: float) -> dict[str, Any]:
         last = self.log[-min(self.an_epoch, len(self.log)) :]
-        means = {
-            key: float(np.nanmean([entry[key] for entry in last])) if last else math.nan
-            for key in ("loss", "accuracy", "margin")
-        }
+        means = {key: _mean(last, key) for key in ("loss", "accuracy", "margin")}
         return means | {"steps": self.log, "seconds": seconds, "stopped": self.stopped}
 
 
@@ -148,6 +146,11 @@ def factor(number: int, total: int, settings: TrainSettings) -> float:
     if settings.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * (1 - left)))
     return 1.0
+
+
+def _mean(entries: Sequence[dict[str, float]], key: str) -> float | None:
+    values = [entry[key] for entry in entries if key in entry]
+    return float(np.mean(values)) if values else None
 
 
 class _Best:

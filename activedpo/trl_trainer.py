@@ -70,12 +70,12 @@ def train_with_trl(
         trainer = make_trainer(policy, examples, config(policy, settings, folder), [log])
         trainer.train(resume_from_checkpoint=_checkpoint(settings))
     _clean(policy)
-    last = log.entries[-1] if log.entries else {}
+    last = log.entries[-1]
     return {
         "steps": log.entries,
-        "loss": last.get("loss", float("nan")),
-        "accuracy": last.get("accuracy", float("nan")),
-        "margin": last.get("margin", float("nan")),
+        "loss": last["loss"],
+        "accuracy": last["accuracy"],
+        "margin": last["margin"],
         "seconds": time.perf_counter() - started,
         "stopped": None,
     }

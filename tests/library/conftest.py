@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from activedpo.loading import Policy, load
 from activedpo.testing import tiny_model
 from activedpo.types import Message, Pair, Preference

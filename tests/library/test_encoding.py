@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from activedpo import Pair
 from activedpo.encoding import encode_pair, encode_prompt, end_of_turn
 from activedpo.errors import (

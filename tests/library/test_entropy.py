@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-import activedpo as ad
 import numpy as np
 import pytest
 import torch
+
+import activedpo as ad
 from activedpo.loading import Policy
 from activedpo.types import Completion
 

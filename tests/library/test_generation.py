@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-import activedpo as ad
-import activedpo.decoding
 import numpy as np
 import pytest
 import torch
+
+import activedpo as ad
+import activedpo.decoding
 from activedpo.decoding import Request, _Loop
 from activedpo.encoding import end_token
 from activedpo.errors import ContextOverflow, EmptyPrompt, InvalidPrompt, OutOfMemory

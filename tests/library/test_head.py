@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import activedpo.head
 import pytest
 import torch
-from activedpo.head import token_logprobs
 from torch import Tensor
+
+import activedpo.head
+from activedpo.head import token_logprobs
 
 
 @pytest.fixture(autouse=True)

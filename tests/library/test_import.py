@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import activedpo
 import pytest
+
+import activedpo
 
 LIGHT = [
     "activedpo",
@@ -21,7 +22,8 @@ LIGHT = [
 @pytest.mark.parametrize("module", LIGHT)
 def test_it_imports_no_torch(module: str) -> None:
     code = (
-        f"import sys, {module}; heavy = {{'torch', 'transformers', 'peft', 'trl'}} & set(sys.modules);"
+        f"import sys, {module}\n"
+        "heavy = {'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import activedpo as ad
 import pytest
 import torch
+
+import activedpo as ad
 from activedpo.errors import (
     DeviceUnavailable,
     ModelMismatch,
@@ -54,7 +55,7 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 def test_a_folder_without_weights(model_folder: Callable[..., str], tmp_path: Path) -> None:
     folder = copied(model_folder(), tmp_path / "m")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(NoWeights, match="no \\*.safetensors"):
+    with pytest.raises(NoWeights, match=r"no \*\.safetensors"):
         ad.load(folder)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-import activedpo as ad
-import activedpo.scoring
 import numpy as np
 import pytest
 import torch
+
+import activedpo as ad
+import activedpo.scoring
 from activedpo.encoding import encode_pairs
 from activedpo.errors import ContextOverflow, OutOfMemory, TokenizerMismatch
 from activedpo.loading import Policy
@@ -145,9 +146,7 @@ def test_a_reference_may_be_a_folder(policy: Policy, model_folder: Callable[...,
     )
 
 
-def test_a_reference_that_lacks_a_token_is_refused(
-    policy: Policy, make_policy: MakePolicy
-) -> None:
+def test_a_reference_that_lacks_a_token_is_refused(policy: Policy, make_policy: MakePolicy) -> None:
     small = make_policy()
     small.base.resize_token_embeddings(60)
     with pytest.raises(TokenizerMismatch, match="60 rows"):

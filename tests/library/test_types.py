@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from activedpo import Pair, Preference
 
 PAIR = Pair("x", "a", "b")
