@@ -59,10 +59,11 @@ def claim_pairs(
         return []
     queries.expire_claims(session, round.id)
     seconds = project.claim_seconds or get_settings().claim_seconds
+    reviewer = _reviews(session, project, person_id)
     ids: list[uuid.UUID] = []
     for _ in range(TRIES):  # another claimer may take a slot between snapshot and insert
         missing = count - len(ids)
-        got = queries.take_claims(session, round, person_id, missing, seconds)
+        got = queries.take_claims(session, round, person_id, missing, seconds, reviewer=reviewer)
         ids += got
         if len(ids) == count or not got:
             break
@@ -72,7 +73,14 @@ def claim_pairs(
 def waiting_for_others(session: Session, project: Project, person_id: uuid.UUID) -> int:
     """Open pairs that others hold: a queue that only looks empty."""
     round = round_queries.labelling_round(session, project.id)
-    return queries.held_by_others(session, round.id, person_id) if round else 0
+    if round is None:
+        return 0
+    reviewer = _reviews(session, project, person_id)
+    return queries.held_by_others(session, round.id, person_id, reviewer=reviewer)
+
+
+def _reviews(session: Session, project: Project, person_id: uuid.UUID) -> bool:
+    return project.adjudicate and person_id in queries.reviewers(session, project.id)
 
 
 def held_claims(session: Session, project: Project, person_id: uuid.UUID) -> list[ClaimedPair]:
@@ -120,6 +128,7 @@ def prefer(
         left_is=place.claim.left_is,
         late=counted_in is None,
     )
+    preference.review = place.pair.review and place.claim.slot == place.pair.slots - 1
     _say(session, preference, answer, place)
     session.add(preference)
     session.flush()
@@ -321,10 +330,38 @@ def _settle(session: Session, place: _Place, choice: str) -> None:
         return
     if place.pair.state == "dropped":
         place.pair.state = "open"
-    if _answers(session, place.pair) >= place.pair.slots:
-        place.pair.state = "answered"
+    if _answers(session, place.pair) < place.pair.slots:
+        return
+    if _needs_review(session, place):
+        place.pair.review = True
+        place.pair.slots += 1
         session.flush()
-        rounds.count_answered(session, place.round, place.project)
+        return
+    place.pair.state = "answered"
+    session.flush()
+    rounds.count_answered(session, place.round, place.project)
+
+
+def _needs_review(session: Session, place: _Place) -> bool:
+    """Whether annotators disagree and a reviewer has not decided yet."""
+    return (
+        place.project.adjudicate
+        and not place.pair.review
+        and len(queries.opinions(session, place.pair.id)) > 1
+    )
+
+
+def _withdraw_review(session: Session, pair: Pair) -> None:
+    """An answer behind the disagreement goes: unless a reviewer has decided, nobody needs to."""
+    claims = queries.claims_on(session, pair.id)
+    deciding = [c for c in claims if c.slot == pair.slots - 1 and c.state != "skipped"]
+    if any(c.state == "answered" for c in deciding):
+        return
+    for claim in deciding:
+        claim.state = "released"
+    pair.review = False
+    pair.slots -= 1
+    session.flush()
 
 
 def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
@@ -333,7 +370,11 @@ def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
     claims = queries.claims_on(session, pair.id)
     skipped = {c.person_id for c in claims if c.state == "skipped"}
     answered = {c.person_id for c in claims if c.state == "answered"}
-    people = round_queries.eligible_people(session, round.project_id) | {place.claim.person_id}
+    if pair.review:
+        people = queries.reviewers(session, round.project_id)
+    else:
+        people = round_queries.eligible_people(session, round.project_id)
+    people.add(place.claim.person_id)
     if people - skipped - answered:
         return
     if answered:  # nobody else will fill its other slots: what was said has to do
@@ -360,6 +401,8 @@ def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
 def _unsettle(session: Session, place: _Place, preference: Preference) -> None:
     """Undo what :func:`_settle` did, while the label is not fixed yet."""
     pair, round = place.pair, place.round
+    if pair.review and not preference.review:
+        _withdraw_review(session, pair)
     if round is None or round.state != "labelling":
         if pair.state == "answered" and _answers(session, pair) <= 1:
             pair.state = "unused" if round is not None else "pool"

@@ -60,6 +60,7 @@ class Claim(Identified, Base):
 class Preference(Identified, Base):
     """What one annotator said of one pair. ``chosen`` is the completion, sides undone.
 
+    ``review``: a reviewer's answer to a disagreement, which decides.
     ``frozen_in`` is the round whose batch it was fixed in; until then it may be amended.
     """
 
@@ -113,6 +114,7 @@ class Preference(Identified, Base):
     seconds: Mapped[float | None]
     version: Mapped[int] = mapped_column(default=1)
     late: Mapped[bool] = mapped_column(default=False)
+    review: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     frozen_in: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("rounds.id", ondelete="SET NULL")
     )

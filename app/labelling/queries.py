@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.orm import Session, load_only
 
 from app.labelling.models import Claim, Preference
-from app.people.models import Person
+from app.people.models import Membership, Person
 from app.projects.models import Pair, Prompt
 from app.rounds.models import Round
 
@@ -28,7 +28,7 @@ _TAKE = text(
                 SELECT 1 FROM claims c
                 WHERE c.pair_id = p.id AND c.slot = g.n AND c.state IN ('live', 'answered'))
             LIMIT 1) s
-        WHERE p.round_id = :round AND p.state = 'open'
+        WHERE p.round_id = :round AND p.state = 'open' AND (:reviewer OR NOT p.review)
           AND NOT EXISTS (
               SELECT 1 FROM claims c
               WHERE c.pair_id = p.id AND c.person_id = :person
@@ -52,7 +52,7 @@ _TAKE = text(
 _HELD = text(
     """
     SELECT count(*) FROM pairs p
-    WHERE p.round_id = :round AND p.state = 'open'
+    WHERE p.round_id = :round AND p.state = 'open' AND (:reviewer OR NOT p.review)
       AND NOT EXISTS (
           SELECT 1 FROM claims c
           WHERE c.pair_id = p.id AND c.person_id = :person
@@ -77,7 +77,13 @@ def expire_claims(session: Session, round_id: uuid.UUID | None = None) -> int:
 
 
 def take_claims(
-    session: Session, round: Round, person_id: uuid.UUID, count: int, seconds: int
+    session: Session,
+    round: Round,
+    person_id: uuid.UUID,
+    count: int,
+    seconds: int,
+    *,
+    reviewer: bool,
 ) -> list[uuid.UUID]:
     """Claim up to ``count`` free slots of the round's pairs for a person."""
     values = {
@@ -85,13 +91,17 @@ def take_claims(
         "round": round.id,
         "person": person_id,
         "seconds": seconds,
+        "reviewer": reviewer,
     }
     return list(session.scalars(_TAKE, {**values, "count": count}))
 
 
-def held_by_others(session: Session, round_id: uuid.UUID, person_id: uuid.UUID) -> int:
+def held_by_others(
+    session: Session, round_id: uuid.UUID, person_id: uuid.UUID, *, reviewer: bool
+) -> int:
     """Open pairs of the round this person may answer once their holders give them back."""
-    return session.scalar(_HELD, {"round": round_id, "person": person_id}) or 0
+    values = {"round": round_id, "person": person_id, "reviewer": reviewer}
+    return session.scalar(_HELD, values) or 0
 
 
 def claim_texts(session: Session, ids: Sequence[uuid.UUID]) -> Sequence[Any]:
@@ -122,6 +132,35 @@ def lock_pair(session: Session, pair_id: uuid.UUID) -> Pair:
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
+
+
+def opinions(session: Session, pair_id: uuid.UUID) -> set[str]:
+    """The different things that annotators said of a pair, skips left out."""
+    said = func.coalesce(Preference.chosen, Preference.choice)
+    return set(
+        session.scalars(
+            select(said).where(
+                Preference.pair_id == pair_id,
+                Preference.deleted_at.is_(None),
+                Preference.choice != "skip",
+            )
+        )
+    )
+
+
+def reviewers(session: Session, project_id: uuid.UUID) -> set[uuid.UUID]:
+    """Who may decide where annotators disagree: reviewers, managers, admins of the site."""
+    deciding = ("owner", "admin", "reviewer")
+    members = select(Membership.person_id).where(
+        Membership.project_id == project_id, Membership.role.in_(deciding)
+    )
+    return set(
+        session.scalars(
+            select(Person.id).where(
+                Person.active, (Person.role == "admin") | Person.id.in_(members)
+            )
+        )
+    )
 
 
 def claims_on(session: Session, pair_id: uuid.UUID) -> list[Claim]:

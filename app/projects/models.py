@@ -48,6 +48,7 @@ class Project(Identified, Base):
     audit_fraction: Mapped[float] = mapped_column(default=0.0)
     overlap: Mapped[int] = mapped_column(default=1)
     overlap_share: Mapped[float] = mapped_column(default=1.0)
+    adjudicate: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     system_prompt: Mapped[str | None]
     chat: Mapped[str] = mapped_column(default="auto")
     guidelines: Mapped[str] = mapped_column(default="")
@@ -97,7 +98,8 @@ class Pair(Identified, Base):
     ``answered`` (has them), ``dropped`` (everyone skipped it), ``unused`` (its round is over),
     ``equal`` (both completions are the same: never shown).
     ``rank`` is the acquisition's order in the round's pool, ``audit_rank`` a random order of
-    the same pool from which the audit share is drawn. ``logp_*`` and ``ref_logp_*`` are summed
+    the same pool from which the audit share is drawn. ``review``: annotators disagreed, and the
+    last slot is a reviewer's. ``logp_*`` and ``ref_logp_*`` are summed
     log-probabilities in nats, ``margin`` is r(a) - r(b), ``entropy`` the prompt's, in nats.
     """
 
@@ -130,6 +132,7 @@ class Pair(Identified, Base):
     finished_b: Mapped[bool] = mapped_column(default=True)
     state: Mapped[str] = mapped_column(default="pool")
     slots: Mapped[int] = mapped_column(default=1)
+    review: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     rank: Mapped[int | None]
     audit_rank: Mapped[int | None]
     audit: Mapped[bool] = mapped_column(default=False)

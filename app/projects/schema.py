@@ -109,6 +109,7 @@ class ProjectSettings(Strict):
     audit_fraction: Share = 0.0
     overlap: Annotated[int, Field(ge=1, le=100)] = 1
     overlap_share: Share = 1.0
+    adjudicate: StrictBool = False
     system_prompt: Annotated[Text, Field(max_length=100_000)] | None = None
     chat: Literal["auto", "off"] = "auto"
     guidelines: Annotated[Text, Field(max_length=100_000)] = ""

@@ -24,7 +24,8 @@ class TrainingPair:
     Attributes:
         pair: with completions, token ids and stored log-probs.
         prompt_content: the prompt as it was given, text or messages.
-        p: probability that completion a is the better one, mean over annotators.
+        p: probability that completion a is the better one: the reviewer's where one decided, else
+            the mean over annotators.
         weight: 1; a place for reliability.
         new: no policy that this round starts from was trained on it.
         audit: drawn at random, not by the acquisition.
@@ -70,6 +71,8 @@ def _pair_id(row: Row[Any]) -> uuid.UUID:
 
 def _aggregate(answers: list[Row[Any]], project: Project) -> TrainingPair:
     first = answers[0]
+    decided = [row for row in answers if row.review]
+    answers = decided or answers
     chances = [probability(row.PreferenceVersion, project) for row in answers]
     return TrainingPair(
         pair=first.Pair,
@@ -83,7 +86,13 @@ def _aggregate(answers: list[Row[Any]], project: Project) -> TrainingPair:
 
 def _frozen(session: Session, round: Round, project: Project) -> Iterable[Row[Any]]:
     query = (
-        select(Pair, Prompt.content, PreferenceVersion, (~seen_by_policy(round)).label("new"))
+        select(
+            Pair,
+            Prompt.content,
+            PreferenceVersion,
+            Preference.review,
+            (~seen_by_policy(round)).label("new"),
+        )
         .select_from(TrainingLabel)
         .join(Preference, Preference.id == TrainingLabel.preference_id)
         .join(

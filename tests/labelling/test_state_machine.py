@@ -34,9 +34,9 @@ def machine(make_world):
 
         def __init__(self):
             super().__init__()
-            self.world = make_world(9, batch_size=4, overlap=2, overlap_share=0.5)
+            self.world = make_world(9, batch_size=4, overlap=2, overlap_share=0.5, adjudicate=True)
             for name in PEOPLE:
-                self.world.person(name)
+                self.world.person(name, "reviewer" if name == "cid" else "annotator")
             self.world.open()
             self.stored: dict[object, str] = {}  # what was answered 201 and not taken back
 
@@ -107,7 +107,8 @@ def machine(make_world):
                 query = select(Preference.id, Preference.choice).where(
                     Preference.deleted_at.is_(None)
                 )
-                assert {id: choice for id, choice in s.execute(query)} == self.stored
+                stored = [tuple(row) for row in s.execute(query)]
+                assert dict(stored) == self.stored
 
         @invariant()
         def no_slot_is_held_twice(self):
