@@ -50,7 +50,8 @@ def _csv(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 
 COLUMNS = (
     "id", "pair", "external_id", "prompt", "completion_a", "completion_b", "finished_a",
-    "finished_b", "choice", "chosen", "left_is", "strength", "rationale", "p_left", "judge",
+    "finished_b", "tokens_prompt", "tokens_a", "tokens_b", "logp_a", "logp_b", "ref_logp_a",
+    "ref_logp_b", "choice", "chosen", "left_is", "strength", "rationale", "p_left", "judge",
     "annotator", "round", "round_number", "policy", "audit", "margin", "entropy", "late",
     "seconds", "created_at",
 )  # fmt: skip
@@ -62,6 +63,7 @@ _NOT_TEXT = {
     "strength": "int32",
     "round_number": "int32",
     "p_left": "float64",
+    **dict.fromkeys(("logp_a", "logp_b", "ref_logp_a", "ref_logp_b"), "float64"),
     "margin": "float64",
     "entropy": "float64",
     "seconds": "float64",
