@@ -1,0 +1,1 @@
+"""Backup and restore: database, artefacts and secrets of a stack in one checked file."""
