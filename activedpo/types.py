@@ -145,10 +145,10 @@ class TrainResult:
     Args:
         policy: the trained policy, ready to score, sample or train on.
         metrics: `steps` (one dict a step: step, loss, accuracy, margin, reward_chosen,
-            reward_rejected, grad_norm, learning_rate, seconds, tokens), `loss`, `accuracy` and `margin` of the last
-            epoch (accuracy and margin towards the label; without them where all are ties),
-            `dropped` (count), `pairs`, `seconds`, `trainer`, `stopped` (None, or why
-            training ended early).
+            reward_rejected, grad_norm, learning_rate, seconds, tokens), `loss`, `accuracy` and
+            `margin` of the last epoch (the two towards the label; None where all are ties),
+            `dropped` (count), `pairs`, `seconds`, `trainer`, `stopped` (None, or why training
+            ended early).
         dropped: the pairs that were left out, each with its reason.
         out: folder of the saved weights, or None.
     """
