@@ -45,9 +45,13 @@ def counts(session: Session, project_id: uuid.UUID) -> dict[str, dict[str, int]]
         select(Pair.state, func.count()).where(Pair.project_id == project_id).group_by(Pair.state)
     )
     return {
-        "prompts": {"train": 0, "eval": 0, **dict(session.execute(splits).tuples().all())},
-        "pairs": dict(session.execute(states).tuples().all()),
+        "prompts": {"train": 0, "eval": 0, **_by(session, splits)},
+        "pairs": _by(session, states),
     }
+
+
+def _by(session: Session, query: Select[str, int]) -> dict[str, int]:
+    return dict(session.execute(query).all())
 
 
 def visible_projects(actor: Actor) -> Select[Project]:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
 from app.database import transaction
 from app.main import create_app
-from app.people import actions, throttle
+from app.people import actions, passwords, throttle
 from app.people.models import Person
 from app.projects import actions as project_actions
 from app.projects.models import Project
-from fastapi.testclient import TestClient
-from sqlalchemy import Engine
 
 PASSWORD = "a long enough password"
 
@@ -47,6 +49,13 @@ class Cast:
     def project(self) -> str:
         """The address of the project."""
         return f"/api/v1/projects/{self.project_id}"
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes at the least cost, so that a cast takes milliseconds."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(1, 8, 1))
+    passwords._nobodys.cache_clear()
 
 
 @pytest.fixture

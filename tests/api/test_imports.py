@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from app.projects.models import Pair, Prompt
 from pyarrow import parquet
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+
+from app.projects.models import Pair, Prompt
 
 JSONL = {"Content-Type": "application/jsonl"}
 
@@ -102,9 +103,7 @@ def test_a_line_that_cannot_be_taken_says_why(cast: Any, row: Any, reason: str) 
         ("x", "prompts.1"),
     ],
 )
-def test_json_is_taken_whole_or_not_at_all(
-    cast: Any, db: Session, item: Any, field: str
-) -> None:
+def test_json_is_taken_whole_or_not_at_all(cast: Any, db: Session, item: Any, field: str) -> None:
     body = json.dumps({"prompts": [{"prompt": "good"}, item]})
     headers = {"Content-Type": "application/json"}
     answer = cast.owner.post(f"{cast.project}/prompts", content=body, headers=headers)
@@ -174,9 +173,7 @@ def test_csv_rows_that_do_not_fit_are_named_by_their_first_line(cast: Any) -> No
 def test_a_file_that_is_no_parquet_is_refused(cast: Any) -> None:
     whole = as_parquet([{"prompt": "x" * 5000}])
     for content in (b"", b"PAR1", b"prompt\nx\n", whole[:-20], b"PAR1" + whole[40:]):
-        answer = cast.owner.post(
-            f"{cast.project}/prompts", files={"file": ("p.parquet", content)}
-        )
+        answer = cast.owner.post(f"{cast.project}/prompts", files={"file": ("p.parquet", content)})
         assert answer.status_code == 422, content
         assert "no Parquet file" in answer.json()["detail"]
 
