@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.labelling.models import Preference
 from app.policies.models import Policy
@@ -39,17 +39,20 @@ class Figures:
 def standings(session: Session, projects: Sequence[Project]) -> list[Standing]:
     """Where each of the projects stands, in their order."""
     ids = [project.id for project in projects]
-    newest = select(Round).where(Round.project_id.in_(ids)).distinct(Round.project_id)
-    newest = newest.order_by(Round.project_id, Round.number.desc())
+    other = aliased(Round)
+    last = select(func.max(other.number)).where(other.project_id == Round.project_id)
+    newest = select(Round).where(
+        Round.project_id.in_(ids), Round.number == last.correlate(Round).scalar_subquery()
+    )
     rounds = {round.project_id: round for round in session.scalars(newest)}
     prompts = select(Prompt.project_id, func.count()).where(Prompt.project_id.in_(ids))
-    prompt_counts = dict(session.execute(prompts.group_by(Prompt.project_id)).tuples().all())
+    prompt_counts = dict(session.execute(prompts.group_by(Prompt.project_id)).all())
     labels = select(Preference.project_id, func.count()).where(
         Preference.project_id.in_(ids),
         Preference.deleted_at.is_(None),
         Preference.choice != "skip",
     )
-    label_counts = dict(session.execute(labels.group_by(Preference.project_id)).tuples().all())
+    label_counts = dict(session.execute(labels.group_by(Preference.project_id)).all())
     return [
         Standing(p, rounds.get(p.id), prompt_counts.get(p.id, 0), label_counts.get(p.id, 0))
         for p in projects
@@ -59,7 +62,7 @@ def standings(session: Session, projects: Sequence[Project]) -> list[Standing]:
 def figures(session: Session, project_id: uuid.UUID) -> Figures:
     """How much the project holds."""
     splits = select(Prompt.split, func.count()).where(Prompt.project_id == project_id)
-    by_split = dict(session.execute(splits.group_by(Prompt.split)).tuples().all())
+    by_split = dict(session.execute(splits.group_by(Prompt.split)).all())
     pool = select(func.count()).where(
         Pair.project_id == project_id, Pair.state == "pool", Pair.round_id.is_(None)
     )
@@ -90,4 +93,4 @@ def newest_rounds(
 def policy_numbers(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, int]:
     """The numbers of a project's policies, by id."""
     query = select(Policy.id, Policy.number).where(Policy.project_id == project_id)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
