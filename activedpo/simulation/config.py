@@ -115,7 +115,9 @@ def _seeds(value: Any) -> Any:
 
 
 def _reset(value: Any) -> Any:
-    return {True: "reset", False: "continue"}.get(value, value) if isinstance(value, bool) else value
+    return (
+        {True: "reset", False: "continue"}.get(value, value) if isinstance(value, bool) else value
+    )
 
 
 def _known(name: str) -> str:

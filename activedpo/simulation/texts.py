@@ -53,7 +53,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         lines = path.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield number, _parsed(line, number) if suffix == ".jsonl" else {"text": line.strip()}
+                yield (
+                    number,
+                    _parsed(line, number) if suffix == ".jsonl" else {"text": line.strip()},
+                )
 
 
 def _parsed(line: str, number: int) -> dict[str, Any]:
