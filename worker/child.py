@@ -35,7 +35,7 @@ def main(fd: int, parent: int) -> None:
     _be_first_when_memory_ends()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     pipe, models = Connection(fd), Models()
-    threading.Thread(target=_import_early, daemon=True).start()
+    _import_early()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             kind = orjson.loads(pipe.recv_bytes())["kind"]

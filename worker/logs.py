@@ -43,3 +43,5 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for noisy in ("celery.worker.strategy", "celery.app.trace"):  # every message, twice
+        logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))

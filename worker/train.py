@@ -276,7 +276,7 @@ def _figures(metrics: dict[str, Any], trained: int, left_out: Sequence[LeftOut])
     every = -(-len(steps) // MOST_STEPS_KEPT) or 1
     named = {"left_out_named": [dataclasses.asdict(o) for o in left_out[:20]]} if left_out else {}
     return {
-        "steps": steps[::every],
+        "steps": steps[::-every][::-1],  # the last step is always among them
         "trained_pairs": trained,
         "not_trained": len(left_out),
         **{f"train_{key}": metrics.get(key) for key in ("loss", "accuracy", "margin", "seconds")},

@@ -193,6 +193,7 @@ def start_worker(
     for worker in started:
         with suppress(subprocess.TimeoutExpired):
             worker.stop(signal.SIGKILL)
+        sys.stdout.write(worker.log.read_text())  # pytest shows it where the test failed
 
 
 @pytest.fixture
