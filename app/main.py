@@ -14,7 +14,7 @@ from app import errors, web
 from app.edge import BodyLimit, SecurityHeaders
 from app.metrics import Timed
 
-ROOMS = ("people", "projects", "labelling", "rounds", "policies")
+ROOMS = ("people", "projects", "labelling", "rounds", "policies", "oracles")
 PARTS = (
     "app.health",
     *(f"app.{room}.api" for room in ROOMS),

@@ -1,6 +1,7 @@
 """Every table, imported once: what Alembic compares and the sessions need."""
 
 from app.labelling.models import Claim, Preference, PreferenceVersion
+from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import ApiKey, Membership, Person, SignIn
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
@@ -9,8 +10,10 @@ from app.rounds.models import Event, Round, Run, TrainingLabel
 __all__ = [
     "ApiKey",
     "Claim",
+    "Delivery",
     "Event",
     "Membership",
+    "Oracle",
     "Pair",
     "Person",
     "Policy",
@@ -21,5 +24,7 @@ __all__ = [
     "Round",
     "Run",
     "SignIn",
+    "Verdict",
+    "Webhook",
     "TrainingLabel",
 ]

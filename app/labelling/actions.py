@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Gone, NotFound
 from app.labelling import queries
-from app.labelling.models import Claim, Preference, PreferenceVersion
+from app.labelling.models import OWN_SLOT, Claim, Preference, PreferenceVersion
+from app.oracles import actions as oracles
+from app.oracles import queries as oracle_queries
 from app.projects.models import Pair, Project
 from app.rounds import actions as rounds
 from app.rounds import queries as round_queries
@@ -59,15 +61,27 @@ def claim_pairs(
         return []
     queries.expire_claims(session, round.id)
     seconds = project.claim_seconds or get_settings().claim_seconds
-    reviewer = _reviews(session, project, person_id)
+    how = _way_in(session, project, person_id)
     ids: list[uuid.UUID] = []
     for _ in range(TRIES):  # another claimer may take a slot between snapshot and insert
         missing = count - len(ids)
-        got = queries.take_claims(session, round, person_id, missing, seconds, reviewer=reviewer)
+        got = queries.take_claims(session, round, person_id, missing, seconds, **how)
         ids += got
         if len(ids) == count or not got:
             break
     return _with_texts(session, ids)
+
+
+def _way_in(session: Session, project: Project, person_id: uuid.UUID) -> dict[str, Any]:
+    """Which pairs of the batch are for this person: people and oracles share it by the mode."""
+    oracle = oracle_queries.attached(session, project.id)
+    mine = oracle is not None and oracle.person_id == person_id
+    first = oracle is not None and oracle.mode == "first" and oracle.state == "active"
+    return {
+        "reviewer": _reviews(session, project, person_id),
+        "behind": oracle.person_id if oracle is not None and first and not mine else None,
+        "beside": oracle is not None and mine and oracle.mode == "with_people",
+    }
 
 
 def waiting_for_others(session: Session, project: Project, person_id: uuid.UUID) -> int:
@@ -201,12 +215,17 @@ class _Place:
 
     @property
     def counts(self) -> bool:
-        """Whether an answer fills a slot of a batch that takes labels."""
+        """Whether an answer belongs to a batch that takes labels."""
         return (
             self.round is not None
             and self.round.state == "labelling"
-            and self.pair.state in ("open", "dropped")
+            and (self.pair.state in ("open", "dropped") or self.beside)
         )
+
+    @property
+    def beside(self) -> bool:
+        """An oracle's slot of its own: it fills none of the pair's."""
+        return self.claim.slot == OWN_SLOT
 
 
 def _lock(
@@ -314,7 +333,19 @@ def _remember(session: Session, preference: Preference) -> None:
 
 
 def _answers(session: Session, pair: Pair) -> int:
-    return sum(c.state == "answered" for c in queries.claims_on(session, pair.id))
+    return sum(
+        c.state == "answered" and c.slot != OWN_SLOT for c in queries.claims_on(session, pair.id)
+    )
+
+
+def _full(session: Session, place: _Place) -> bool:
+    """Whether a pair has its answers; of an oracle that labels alone, one is all there will be."""
+    if _answers(session, place.pair) >= place.pair.slots:
+        return True
+    oracle = oracle_queries.attached(session, place.project.id)
+    return (
+        oracle is not None and oracle.mode == "alone" and oracle.person_id == place.claim.person_id
+    )
 
 
 def _settle(session: Session, place: _Place, choice: str) -> None:
@@ -328,9 +359,11 @@ def _settle(session: Session, place: _Place, choice: str) -> None:
     if not place.counts or place.round is None:
         place.pair.state = "answered"
         return
+    if place.beside:
+        return
     if place.pair.state == "dropped":
         place.pair.state = "open"
-    if _answers(session, place.pair) < place.pair.slots:
+    if not _full(session, place):
         return
     if _needs_review(session, place):
         place.pair.review = True
@@ -367,7 +400,9 @@ def _withdraw_review(session: Session, pair: Pair) -> None:
 def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
     """Replace a pair that everyone eligible has skipped by the next in line; none left: M - 1."""
     pair = place.pair
-    claims = queries.claims_on(session, pair.id)
+    if place.beside:
+        return
+    claims = [c for c in queries.claims_on(session, pair.id) if c.slot != OWN_SLOT]
     skipped = {c.person_id for c in claims if c.state == "skipped"}
     answered = {c.person_id for c in claims if c.state == "answered"}
     if pair.review:
@@ -396,6 +431,7 @@ def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
     if successor.rank is None:
         successor.rank = pair.rank
     session.flush()
+    oracles.wake_in(session, round.project_id)
 
 
 def _unsettle(session: Session, place: _Place, preference: Preference) -> None:

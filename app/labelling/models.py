@@ -10,6 +10,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified, Json
 
+OWN_SLOT = 1_000
+"""The slot of an oracle that labels beside people: it fills none of theirs."""
+
 CHOICES = ("left", "right", "tie", "both_bad", "skip")
 
 

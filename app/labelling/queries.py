@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.orm import Session, load_only
 
-from app.labelling.models import Claim, Preference
+from app.labelling.models import OWN_SLOT, Claim, Preference
 from app.people.models import Membership, Person
 from app.projects.models import Pair, Prompt
 from app.rounds.models import Round
@@ -33,6 +33,10 @@ _TAKE = text(
               SELECT 1 FROM claims c
               WHERE c.pair_id = p.id AND c.person_id = :person
                 AND c.state IN ('live', 'answered', 'skipped'))
+          AND (CAST(:behind AS uuid) IS NULL OR EXISTS (
+              SELECT 1 FROM claims c
+              WHERE c.pair_id = p.id AND c.person_id = :behind
+                AND c.state IN ('answered', 'skipped')))
         ORDER BY p.rank, p.id
         LIMIT :count
         FOR UPDATE OF p SKIP LOCKED
@@ -40,6 +44,32 @@ _TAKE = text(
     INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
                         expires_at)
     SELECT gen_random_uuid(), :project, :round, pair_id, n, :person,
+           CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
+           'live', now() + make_interval(secs => :seconds)
+    FROM free
+    ON CONFLICT DO NOTHING
+    RETURNING id
+    """
+)
+
+# The same for an oracle that labels beside people: a slot of its own, also where theirs are full.
+_TAKE_BESIDE = text(
+    """
+    WITH free AS (
+        SELECT p.id AS pair_id
+        FROM pairs p
+        WHERE p.round_id = :round AND p.state IN ('open', 'answered')
+          AND NOT EXISTS (
+              SELECT 1 FROM claims c
+              WHERE c.pair_id = p.id AND c.person_id = :person
+                AND c.state IN ('live', 'answered', 'skipped'))
+        ORDER BY p.rank, p.id
+        LIMIT :count
+        FOR UPDATE OF p SKIP LOCKED
+    )
+    INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
+                        expires_at)
+    SELECT gen_random_uuid(), :project, :round, pair_id, :own, :person,
            CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
            'live', now() + make_interval(secs => :seconds)
     FROM free
@@ -84,16 +114,25 @@ def take_claims(
     seconds: int,
     *,
     reviewer: bool,
+    behind: uuid.UUID | None = None,
+    beside: bool = False,
 ) -> list[uuid.UUID]:
-    """Claim up to ``count`` free slots of the round's pairs for a person."""
+    """Claim up to ``count`` free slots of the round's pairs for a person.
+
+    Args:
+        behind: only pairs that this oracle has answered or skipped.
+        beside: for an oracle that labels beside people, in slots of its own.
+    """
     values = {
         "project": round.project_id,
         "round": round.id,
         "person": person_id,
         "seconds": seconds,
-        "reviewer": reviewer,
+        "count": count,
     }
-    return list(session.scalars(_TAKE, {**values, "count": count}))
+    if beside:
+        return list(session.scalars(_TAKE_BESIDE, {**values, "own": OWN_SLOT}))
+    return list(session.scalars(_TAKE, {**values, "reviewer": reviewer, "behind": behind}))
 
 
 def held_by_others(
@@ -139,7 +178,10 @@ def opinions(session: Session, pair_id: uuid.UUID) -> set[str]:
     said = func.coalesce(Preference.chosen, Preference.choice)
     return set(
         session.scalars(
-            select(said).where(
+            select(said)
+            .join(Claim, Claim.id == Preference.claim_id)
+            .where(
+                Claim.slot < OWN_SLOT,
                 Preference.pair_id == pair_id,
                 Preference.deleted_at.is_(None),
                 Preference.choice != "skip",

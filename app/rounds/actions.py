@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 from app import jobs
 from app.errors import Conflict
 from app.labelling.models import Claim, Preference
+from app.oracles import actions as oracles
+from app.oracles import queries as oracle_queries
 from app.projects.models import Pair, Project
 from app.rounds import queries, selection
 from app.rounds.events import record
@@ -155,6 +157,8 @@ def open_labelling(session: Session, round: Round, project: Project) -> None:
     move(session, round, "labelling")
     if round.needed == 0:
         complete_batch(session, round, project)
+    else:
+        oracles.wake_in(session, project.id)
 
 
 def count_answered(session: Session, round: Round, project: Project) -> None:
@@ -303,6 +307,8 @@ def free_leases(session: Session, owner_prefix: str) -> int:
     ).all()
     for run in freed:
         jobs.ring(session, WAKE, run.round_id)
+    for oracle in oracle_queries.free_leases(session, owner_prefix):
+        oracles.wake(session, oracle)
     return len(list(freed))
 
 

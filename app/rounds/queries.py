@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Text, and_, cast, func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.labelling.models import Claim, Preference
+from app.oracles.models import Oracle
 from app.people.models import Membership, Person
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
@@ -136,14 +137,27 @@ def next_in_line(session: Session, round: Round, *, audit: bool, imported: bool)
 
 
 def eligible_people(session: Session, project_id: uuid.UUID) -> set[uuid.UUID]:
-    """Who could still answer: active members, and whoever has ever claimed here."""
+    """Who could still answer: active members, and whoever has ever claimed here.
+
+    Of an oracle that labels alone: only it. One that stopped, or has slots of its own, is not
+    among those that a skipped pair waits for.
+    """
+    oracle = session.scalar(
+        select(Oracle).where(Oracle.project_id == project_id, Oracle.state != "detached")
+    )
+    working = oracle is not None and oracle.state != "stopped"
+    if oracle is not None and working and oracle.mode == "alone":
+        return {oracle.person_id}
     members = select(Membership.person_id).where(Membership.project_id == project_id)
     claimers = select(Claim.person_id).where(Claim.project_id == project_id).distinct()
-    return set(
+    people = set(
         session.scalars(
             select(Person.id).where(Person.active, Person.id.in_(members) | Person.id.in_(claimers))
         )
     )
+    if oracle is not None and (not working or oracle.mode == "with_people"):
+        people.discard(oracle.person_id)
+    return people
 
 
 def trains(project: Project) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Oracles that label by themselves, and webhooks."""
