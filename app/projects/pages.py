@@ -160,7 +160,7 @@ def take_import(
         if what == "pairs":
             result = imports.import_pairs(db, project, _given(posted, imports.PAIR_COLUMNS))
         else:
-            split = text(posted, "split")
+            split = text(posted, "split") or "train"
             given = _given(posted, imports.PROMPT_COLUMNS)
             result = imports.import_prompts(db, project, given, split)
     except Problem as problem:

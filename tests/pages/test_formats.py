@@ -1,0 +1,72 @@
+"""Numbers, dates and charts as people read them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+import pytest
+
+from app import charts, formats
+
+NOW = dt.datetime(2030, 5, 17, 12, 0, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (2, "just now"),
+        (59, "59 s ago"),
+        (60, "1 min ago"),
+        (3600 * 5, "5 h ago"),
+        (86_400, "1 day ago"),
+        (86_400 * 3, "3 days ago"),
+        (86_400 * 15, "2 weeks ago"),
+        (86_400 * 800, "2 years ago"),
+        (-90, "in 1 min"),
+    ],
+)
+def test_a_date_is_relative_with_the_exact_one_on_hover(seconds: int, words: str) -> None:
+    shown = formats.ago(NOW - dt.timedelta(seconds=seconds), NOW)
+    assert f">{words}<" in shown
+    assert 'title="2' in shown
+
+
+def test_numbers_read_well() -> None:
+    assert formats.number(1234567) == "1\u202f234\u202f567"
+    assert formats.number(-0.5, 2) == "\u22120.50"
+    assert formats.number(None) == "–"
+    assert formats.percent(0.625) == "62\u202f%"
+    assert formats.size(999) == "999 B"
+    assert formats.size(3_690_000) == "3.7 MB"
+    assert formats.duration(45.2) == "45 s"
+    assert formats.duration(7500) == "2 h 5 min"
+
+
+def test_a_line_stays_inside_its_frame_and_bounds_its_points() -> None:
+    points = [(float(n), math.sin(n)) for n in range(5_000)]
+    plot = charts.lines("t", "x", "y", [charts.Series("s", points)])
+    pairs = [tuple(map(float, p.split())) for p in plot.lines[0].path.lstrip("M").split("L")]
+    assert len(pairs) <= charts.MOST_POINTS + 1
+    assert all(plot.left <= x <= plot.right and plot.top <= y <= plot.bottom for x, y in pairs)
+    assert pairs[-1][0] == plot.right
+
+
+def test_higher_is_up_and_further_is_right() -> None:
+    plot = charts.scatter("t", "x", "y", [charts.Dot(0, 0, "low"), charts.Dot(1, 1, "high")])
+    (x0, y0, _), (x1, y1, _) = plot.dots
+    assert x1 > x0
+    assert y1 < y0
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0), (1e-9, 2e-9), (-5.0, 1e6), (0.5, 0.500001)])
+def test_ticks_are_few_and_inside(values: tuple[float, float]) -> None:
+    plot = charts.scatter("t", "x", "y", [charts.Dot(v, v, "") for v in values])
+    ticks = plot.y.ticks()
+    assert 1 <= len(ticks) <= 7
+    assert all(plot.top <= at <= plot.bottom for at, _ in ticks)
+
+
+def test_nothing_to_draw_is_no_chart() -> None:
+    assert charts.scatter("t", "x", "y", [charts.Dot(math.nan, 1, "")]) is None
+    assert charts.lines("t", "x", "y", [charts.Series("s", [(1, math.nan)])]) is None

@@ -1,0 +1,127 @@
+"""Pages of projects: making one, its settings, its people, what comes in."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from app.database import transaction
+from app.models import Project, Prompt
+from app.projects import form
+from tests.pages.conftest import Browser, Cast, soup
+
+
+def fields(browser: Browser, path: str) -> dict[str, str]:
+    """A form as a browser would send it unchanged."""
+    sent = {}
+    main = soup(browser.get(path)).select_one("main form")
+    for tag in main.find_all(["input", "textarea", "select"]):
+        name, kind = tag.get("name"), tag.get("type")
+        if tag.name == "select":
+            chosen = tag.find("option", selected=True) or tag.find("option")
+            sent[name] = chosen["value"]
+        elif tag.name == "textarea":
+            sent[name] = tag.text
+        elif kind not in ("checkbox", "radio") or tag.has_attr("checked"):
+            sent[name] = tag.get("value", "")
+    return sent
+
+
+def stored(name: str) -> Project:
+    with transaction() as session:
+        return session.scalars(select(Project).where(Project.name == name)).one()
+
+
+def test_the_form_makes_a_project_with_the_defaults_of_the_api(cast: Cast) -> None:
+    sent = {**fields(cast.admin, "/projects/new"), "name": "By the form"}
+    answer = cast.admin.submit("/projects/new", sent)
+    assert answer.status_code == 303
+    api = cast.admin.post(
+        "/api/v1/projects", json={"name": "By the API"}, headers={"X-CSRF-Token": cast.admin.token}
+    )
+    made, plain = stored("By the form"), stored("By the API")
+    assert api.status_code == 201
+    for field in ("batch_size", "pool_size", "source", "acquisition", "generation", "training"):
+        assert getattr(made, field) == getattr(plain, field), field
+    assert cast.admin.get(answer.headers["Location"]).status_code == 200
+
+
+def test_every_field_of_the_form_says_what_it_does(cast: Cast) -> None:
+    page = soup(cast.admin.get("/projects/new"))
+    for tag in page.select("main form input, main form textarea, main form select"):
+        if tag.get("type") in ("hidden", "radio", "checkbox"):
+            continue
+        label = page.find("label", attrs={"for": tag["id"]})
+        assert label is not None, tag["name"]
+    assert set(form.FIELDS) <= {tag["name"] for tag in page.select("main form [name]")}
+
+
+def test_what_is_wrong_is_marked_and_what_was_typed_is_kept(cast: Cast) -> None:
+    sent = fields(cast.admin, "/projects/new")
+    sent |= {"name": "Kept", "batch_size": "0", "training.beta": "much", "guidelines": "Mine\r\nto"}
+    answer = cast.admin.submit("/projects/new", sent)
+    assert answer.status_code == 422
+    page = soup(answer)
+    assert page.find(id="training.beta-problem").string == "must be a number"
+    assert page.find("input", id="name")["value"] == "Kept"
+    sent["training.beta"] = "0.3"
+    page = soup(cast.admin.submit("/projects/new", sent))
+    assert page.find("input", id="batch_size")["aria-invalid"] == "true"
+    with transaction() as session:
+        assert session.scalar(select(Project).where(Project.name == "Kept")) is None
+
+
+def test_settings_are_stored_and_leave_the_rest_alone(cast: Cast) -> None:
+    sent = fields(cast.owner, f"{cast.p}/settings")
+    sent |= {"guidelines": "Short\r\nand right", "training.lora": "4", "auto_next": "on"}
+    answer = cast.owner.submit(f"{cast.p}/settings", sent)
+    assert answer.headers["Location"].endswith("?done=settings")
+    assert "settings are stored" in cast.owner.get(answer.headers["Location"]).text
+    with transaction() as session:
+        project = session.get_one(Project, cast.project_id)
+        assert project.guidelines == "Short\nand right"
+        assert project.training["lora"] == 4
+        assert project.training["trainer"] == "packed"
+        assert project.auto_next
+        assert project.base_model == "tiny"
+
+
+def test_pasted_prompts_and_a_file_with_a_broken_line_are_counted(cast: Cast) -> None:
+    pasted = {"lines": "One\r\n\r\nTwo\r\nWhy is the sea salty?", "split": "eval"}
+    page = soup(cast.owner.submit(f"{cast.p}/import/prompts", pasted))
+    assert page.select_one(".notice strong").string == "2 added"
+    lines = b'{"prompt": "Three"}\n{"prompt": \n{"prompt": "Four"}\n'
+    answer = cast.owner.submit(f"{cast.p}/import/prompts", files={"file": ("a.jsonl", lines)})
+    page = soup(answer)
+    assert page.select_one(".notice strong").string == "2 added"
+    assert [cell.string for cell in page.select(".notice tbody td.n")] == ["2"]
+    with transaction() as session:
+        query = select(Prompt.split).where(Prompt.content == "Two")
+        assert session.scalars(query).one() == "eval"
+
+
+def test_a_file_of_no_known_kind_is_refused(cast: Cast) -> None:
+    answer = cast.owner.submit(f"{cast.p}/import/pairs", files={"file": ("a.docx", b"x")})
+    assert answer.status_code == 422
+    assert ".jsonl, .csv or .parquet" in answer.text
+
+
+def test_members_come_by_address_and_go_by_name(cast: Cast) -> None:
+    form = {"email": "stranger@example.com", "role": "annotator"}
+    assert cast.owner.submit(f"{cast.p}/people", form).status_code == 303
+    assert cast.stranger.get(cast.p).status_code == 200
+    person = cast.people["stranger"]
+    assert cast.owner.submit(f"{cast.p}/people/{person}/remove").status_code == 303
+    assert cast.stranger.get(cast.p).status_code == 404
+    unknown = cast.owner.submit(f"{cast.p}/people", {**form, "email": "who@example.com"})
+    assert unknown.status_code == 404
+    assert "no person with the address" in unknown.text
+
+
+def test_an_empty_project_says_what_to_do_next(cast: Cast) -> None:
+    sent = {**fields(cast.admin, "/projects/new"), "name": "Empty"}
+    home = cast.admin.submit("/projects/new", sent).headers["Location"]
+    page = soup(cast.admin.get(home))
+    assert page.select_one(".empty .button")["href"] == f"{home}/import"
+    refused = cast.admin.submit(f"{home}/rounds")
+    assert refused.status_code == 409
+    assert "prompts" in refused.text

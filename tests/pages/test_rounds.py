@@ -1,0 +1,107 @@
+"""A round's page, its live part, and what an annotator must not see while labelling."""
+
+from __future__ import annotations
+
+import uuid
+
+from app.database import transaction
+from app.models import Round
+from tests.pages.conftest import Cast, soup
+
+
+def test_scores_stay_hidden_from_annotators_until_the_round_is_over(
+    cast: Cast, labelling_round: uuid.UUID
+) -> None:
+    path = f"/rounds/{labelling_round}"
+    assert "−1.500" in cast.owner.get(path).text
+    seen = cast.annotator.get(path).text
+    assert "What was chosen" not in seen
+    assert "1.500" not in seen
+    with transaction() as session:
+        session.get_one(Round, labelling_round).state = "done"
+    assert "What was chosen" in cast.annotator.get(path).text
+
+
+def test_the_label_page_tells_nothing_of_policies_and_scores(
+    cast: Cast, labelling_round: uuid.UUID
+) -> None:
+    page = soup(cast.annotator.get(f"{cast.p}/label"))
+    assert page.find(id="labelling")["data-needed"] == "2"
+    text = page.get_text()
+    for word in ("margin", "entropy", "policy", "certainty"):
+        assert word not in text.lower()
+
+
+def test_the_line_of_stages_has_one_live_stage(cast: Cast, labelling_round: uuid.UUID) -> None:
+    page = soup(cast.owner.get(f"/rounds/{labelling_round}"))
+    stages = page.select(".stages li")
+    assert [stage["class"][0] for stage in stages] == ["past", "now", "ahead", "ahead", "ahead"]
+
+
+def test_a_failure_is_shown_in_full_with_a_way_on(cast: Cast, labelling_round: uuid.UUID) -> None:
+    message = "out of memory: lower batch_size <here>\nsecond line"
+    with transaction() as session:
+        round = session.get_one(Round, labelling_round)
+        round.state, round.failed_stage, round.error = "failed", "training", message
+    page = soup(cast.owner.get(f"/rounds/{labelling_round}"))
+    assert page.select_one(".notice.bad pre").string == message
+    assert page.select_one("form[action$='/retry'] button") is not None
+    assert [li["class"][0] for li in page.select(".stages li")][2] == "stopped"
+    assert (
+        soup(cast.annotator.get(f"/rounds/{labelling_round}")).select("form[action$='/retry']")
+        == []
+    )
+
+
+def test_cancel_is_the_owners_and_keeps_the_labels(cast: Cast, labelling_round: uuid.UUID) -> None:
+    path = f"/rounds/{labelling_round}/cancel"
+    assert cast.annotator.submit(path).status_code == 403
+    assert cast.stranger.submit(path).status_code == 404
+    answer = cast.owner.submit(path)
+    assert "labels are kept" in cast.owner.get(answer.headers["Location"]).text
+    with transaction() as session:
+        assert session.get_one(Round, labelling_round).state == "cancelled"
+
+
+def test_the_stream_sends_the_moving_parts_and_ends_with_the_round(
+    cast: Cast, done_round: uuid.UUID
+) -> None:
+    answer = cast.owner.get(f"/rounds/{done_round}/events")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    names = [line.removeprefix("event: ") for line in answer.text.splitlines() if "event: " in line]
+    assert names == ["round", "figures", "end"]
+    assert "Round 1 is done" in answer.text
+
+
+def test_how_it_went_is_drawn_and_told(cast: Cast, done_round: uuid.UUID) -> None:
+    page = soup(cast.owner.get(f"/rounds/{done_round}"))
+    charts = {svg["aria-label"] for svg in page.select("svg.chart")}
+    assert {"Loss", "Reward accuracy", "Pool by margin and entropy"} <= charts
+    figures = {dt.string: dt.find_next("dd").get_text(" ") for dt in page.select(".figures dt")}
+    assert figures["Win-rate against π₀"].startswith("75")
+    dots = page.select("svg .dot")
+    assert len(page.select("svg.chart a .dot.chosen, svg.chart a .dot.audit")) == 2
+    assert len(dots) >= 3
+    for link in page.select("svg.chart a"):
+        assert page.find(id=link["href"].removeprefix("#")) is not None
+
+
+def test_rest_says_why_no_pair_is_there(cast: Cast, labelling_round: uuid.UUID) -> None:
+    words = {
+        "generating": "being written",
+        "labelling": "Nothing left for you",
+        "training": "batch is complete",
+        "failed": "has failed",
+        "cancelled": "No batch is open",
+    }
+    for state, said in words.items():
+        with transaction() as session:
+            session.get_one(Round, labelling_round).state = state
+        assert said in cast.annotator.get(f"{cast.p}/label/rest").text
+
+
+def test_policies_show_where_they_come_from(cast: Cast, policy_id: uuid.UUID) -> None:
+    page = soup(cast.owner.get(f"/policies/{policy_id}"))
+    line = [li.find(["a", "strong"]).string for li in page.select(".lineage li")]
+    assert line == ["π₀", "Policy 1"]
+    assert page.select_one("a.button.main")["href"] == f"/api/v1/policies/{policy_id}/download"
