@@ -95,8 +95,8 @@ def test_pasted_prompts_and_a_file_with_a_broken_line_are_counted(cast: Cast) ->
     assert page.select_one(".notice strong").string == "2 added"
     assert [cell.string for cell in page.select(".notice tbody td.n")] == ["2"]
     with transaction() as session:
-        query = select(Prompt.split).where(Prompt.content == "Two")
-        assert session.scalars(query).one() == "eval"
+        splits = {prompt.content: prompt.split for prompt in session.scalars(select(Prompt))}
+    assert (splits["Two"], splits["Three"]) == ("eval", "train")
 
 
 def test_a_file_of_no_known_kind_is_refused(cast: Cast) -> None:
