@@ -42,7 +42,9 @@ def trainable_copy(
         model = shared_copy(policy.model, own=_adapter_parameters(policy.model))
     else:
         model = _with_adapter(policy, lora, seed, alpha, dropout)
+    wide = torch.promote_types(policy.dtype, torch.float32)
     for parameter in _adapter_parameters(model):
+        parameter.data = parameter.data.to(wide)
         parameter.requires_grad_(True)
     return replace(policy, model=model.eval())
 
