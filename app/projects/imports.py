@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import orjson
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.database import new_id
-from app.projects import content
+from app.projects import bulk, content
+from app.projects.bulk import NewPair, NewPrompt
 from app.projects.models import Project
 from app.projects.reading import Columns, Rejected, Row
 from app.rounds.events import record
@@ -53,35 +51,6 @@ class Outcome:
         if self.ignored:
             view["ignored_fields"] = sorted(self.ignored)
         return view
-
-
-@dataclass(frozen=True)
-class NewPrompt:
-    """A prompt that was checked."""
-
-    content: content.Content
-    split: str = "train"
-    external_id: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Its length in characters."""
-        return content.length(self.content)
-
-
-@dataclass(frozen=True)
-class NewPair:
-    """A pair that was checked."""
-
-    prompt: content.Content
-    completion_a: str
-    completion_b: str
-    external_id: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Its length in characters."""
-        return content.length(self.prompt) + len(self.completion_a) + len(self.completion_b)
 
 
 New = TypeVar("New", NewPrompt, NewPair)
@@ -179,7 +148,7 @@ def import_prompts(
     _one_at_a_time(session, project)
     news = _checked(rows, PROMPT_COLUMNS, lambda fields: new_prompt(fields, split), outcome)
     for batch in _batches(news):
-        added = _store_prompts(session, project.id, batch)
+        added = bulk.store_prompts(session, project.id, batch)
         outcome.added += added
         outcome.duplicates += len(batch) - added
     _tell(session, project, "prompts.imported", outcome)
@@ -197,7 +166,7 @@ def import_pairs(session: Session, project: Project, rows: Iterable[Row | Reject
     outcome = Outcome()
     _one_at_a_time(session, project)
     for batch in _batches(_checked(rows, PAIR_COLUMNS, new_pair, outcome)):
-        added = _store_pairs(session, project.id, batch)
+        added = bulk.store_pairs(session, project.id, batch)
         outcome.added += added
         outcome.duplicates += len(batch) - added
     _tell(session, project, "pairs.imported", outcome)
@@ -219,65 +188,3 @@ def _tell(session: Session, project: Project, kind: str, outcome: Outcome) -> No
         duplicates=outcome.duplicates,
         rejected=outcome.rejected_total,
     )
-
-
-_PROMPTS = text(
-    """
-    INSERT INTO prompts (id, project_id, content, content_hash, split, external_id)
-    SELECT id, :project, content::jsonb, hash, split, external_id
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:contents AS text[]), CAST(:hashes AS text[]),
-                CAST(:splits AS text[]), CAST(:external_ids AS text[]))
-         AS new (id, content, hash, split, external_id)
-    ON CONFLICT (project_id, content_hash) DO NOTHING
-    """
-)
-
-_PAIRS = text(
-    """
-    INSERT INTO pairs (id, project_id, prompt_id, external_id, content_hash, completion_a,
-                       completion_b, finished_a, finished_b, state, slots, audit)
-    SELECT new.id, :project, prompts.id, new.external_id, new.hash, new.a, new.b, true, true,
-           CASE WHEN new.a = new.b THEN 'equal' ELSE 'pool' END, 1, false
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:prompts AS text[]), CAST(:external_ids AS text[]),
-                CAST(:hashes AS text[]), CAST(:as AS text[]), CAST(:bs AS text[]))
-         AS new (id, prompt, external_id, hash, a, b)
-    JOIN prompts ON prompts.project_id = :project AND prompts.content_hash = new.prompt
-    ON CONFLICT (project_id, content_hash) DO NOTHING
-    """
-)
-
-
-def _store_prompts(session: Session, project_id: uuid.UUID, batch: list[NewPrompt]) -> int:
-    result = session.connection().execute(
-        _PROMPTS,
-        {
-            "project": project_id,
-            "ids": [new_id() for _ in batch],
-            "contents": [orjson.dumps(new.content).decode() for new in batch],
-            "hashes": [content.prompt_hash(new.content) for new in batch],
-            "splits": [new.split for new in batch],
-            "external_ids": [new.external_id for new in batch],
-        },
-    )
-    return result.rowcount
-
-
-def _store_pairs(session: Session, project_id: uuid.UUID, batch: list[NewPair]) -> int:
-    _store_prompts(session, project_id, [NewPrompt(new.prompt) for new in batch])
-    prompts = [content.prompt_hash(new.prompt) for new in batch]
-    result = session.connection().execute(
-        _PAIRS,
-        {
-            "project": project_id,
-            "ids": [new_id() for _ in batch],
-            "prompts": prompts,
-            "external_ids": [new.external_id for new in batch],
-            "hashes": [
-                content.pair_hash(prompt, new.completion_a, new.completion_b)
-                for prompt, new in zip(prompts, batch, strict=True)
-            ],
-            "as": [new.completion_a for new in batch],
-            "bs": [new.completion_b for new in batch],
-        },
-    )
-    return result.rowcount
