@@ -26,6 +26,7 @@ from app.policies.models import Policy
 from app.projects.models import Project, Prompt
 from app.rounds import actions
 from app.rounds.models import Event, Round, Run
+from worker.device import Device
 
 WAIT_SECONDS = 120.0
 
@@ -37,14 +38,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def settings(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[None]:
-    """A HOME of the test's own, and quick reactions."""
+def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Quick reactions."""
     from app.settings import get_settings
 
     values = {
-        "ACTIVEDPO_HOME": str(tmp_path / "home"),
         "ACTIVEDPO_LEASE_SECONDS": "5",
         "ACTIVEDPO_HEARTBEAT_SECONDS": "0.5",
         "ACTIVEDPO_RECONCILE_SECONDS": "1",
@@ -56,6 +54,15 @@ def settings(
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def device(environment: dict[str, str]) -> Iterator[Device]:
+    """The worker's loop without Celery; its child process stays warm between the tests."""
+    made = Device()
+    yield made
+    made.stop()
+    made.accelerator.close()
 
 
 def make_person() -> UUID:
@@ -71,12 +78,12 @@ def make_person() -> UUID:
 def project(database: Engine, settings: None, tiny: str) -> Callable[..., UUID]:
     """Makes a project on the tiny model with prompts, as the HTTP API would."""
 
-    def make(prompts: int = 6, evals: int = 0, **columns: Any) -> UUID:
+    def make(prompts: int = 6, evals: int = 0, long_prompts: int = 0, **columns: Any) -> UUID:
         generation = {"max_new_tokens": 6, "temperature": 1.0, "entropy_samples": 2}
         training = {"beta": 0.1, "lora": 4, "learning_rate": 1e-2, "epochs": 30, "batch_size": 8}
         generation |= columns.pop("generation", {})
         training |= columns.pop("training", {})
-        given = {"base_model": tiny, "batch_size": 4, "pool_size": prompts} | columns
+        given = {"base_model": tiny, "batch_size": 4, "pool_size": prompts + long_prompts} | columns
         with transaction() as session:
             made = Project(name="tiny", generation=generation, training=training, **given)
             session.add(made)
@@ -87,12 +94,13 @@ def project(database: Engine, settings: None, tiny: str) -> Callable[..., UUID]:
             session.add(base)
             session.flush()
             made.policy_id = base.id
-            for n in range(prompts + evals):
-                split = "train" if n < prompts else "eval"
-                content = f"say something about {n}"
-                session.add(
-                    Prompt(project_id=made.id, content=content, content_hash=content, split=split)
-                )
+            texts = [(f"say something about {n}", "train") for n in range(prompts)]
+            texts += [(f"and something about {n}", "eval") for n in range(evals)]
+            texts += [(f"{n} is long " * 100, "train") for n in range(long_prompts)]
+            session.add_all(
+                Prompt(project_id=made.id, content=text, content_hash=text, split=split)
+                for text, split in texts
+            )
             return made.id
 
     return make
@@ -219,3 +227,12 @@ def label_batch(project_id: UUID, round_id: UUID, person_id: UUID) -> None:
     """Waits for the round's batch and answers all of it."""
     wait_state(round_id, "labelling")
     assert label(project_id, person_id) == round_of(round_id).needed
+
+
+def one_round(project_id: UUID, device: Device, person_id: UUID | None = None) -> Round:
+    """A whole round in this process and the device's child."""
+    round_id = open_round(project_id)
+    device.drain()
+    label_batch(project_id, round_id, person_id or make_person())
+    device.drain()
+    return round_of(round_id)
