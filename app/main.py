@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from app import errors, web
 from app.edge import BodyLimit, SecurityHeaders
 from app.metrics import Timed
+from app.people import bootstrap
 
 ROOMS = ("people", "projects", "labelling", "rounds", "policies", "oracles")
 PARTS = (
@@ -21,28 +22,31 @@ PARTS = (
     "app.web",
     *(f"app.{room}.pages" for room in ROOMS),
     "app.system_pages",
+    "app.reference",
 )
 
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    bootstrap = "app.people.bootstrap"
-    if find_spec(bootstrap) is not None:
-        await run_in_threadpool(import_module(bootstrap).at_start)
+    await run_in_threadpool(bootstrap.at_start)
     yield
 
 
 def create_app() -> FastAPI:
-    """The application. ``api`` and ``pages`` of a room are included where they are there."""
-    app = FastAPI(title="ActiveDPO", version="0.1.0", lifespan=_lifespan, redoc_url=None)
+    """The application. A room may have an ``api``, ``pages`` or both."""
+    app = FastAPI(
+        title="ActiveDPO",
+        version=web.app_version(),
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     errors.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Timed)
     for part in PARTS:
         if find_spec(part) is not None:
-            router = getattr(import_module(part), "router", None)
-            if router is not None:
-                app.include_router(router)
+            app.include_router(import_module(part).router)
     web.install(app)
     return app

@@ -153,3 +153,13 @@ def test_the_web_process_loads_no_model_code() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_tells_every_call(anyone: TestClient) -> None:
+    page = anyone.get("/docs")
+    assert page.status_code == 200
+    assert 'script src="http' not in page.text
+    for path, methods in anyone.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {path}" in page.text
+    assert "completion_a" in page.text
