@@ -1,0 +1,166 @@
+"""Everybody who might knock, a project of theirs and one that is not theirs."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from app.artifacts import put_folder
+from app.database import transaction
+from app.labelling import actions as labelling
+from app.main import create_app
+from app.oracles import actions as oracles
+from app.oracles.schema import Sentiment
+from app.people import actions, throttle
+from app.people.access import COOKIE, CSRF_HEADER
+from app.people.models import Person
+from app.people.sessions import _begin
+from app.policies.models import Policy
+from app.projects import actions as projects
+from app.projects.models import Pair, Project, Prompt
+from app.rounds import actions as rounds
+
+SITE = "http://testserver"
+PEOPLE = ("admin", "owner", "annotator", "oracle", "stranger")
+
+
+@dataclass
+class World:
+    """Ids for the routes' parameters, and what each of the cast sends along."""
+
+    own: dict[str, str] = field(default_factory=dict)
+    other: dict[str, str] = field(default_factory=dict)
+    people: dict[str, uuid.UUID] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    cookies: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def by_key(self, who: str) -> dict[str, str]:
+        """Headers of a call with a key; none for who has none."""
+        return {"Authorization": f"Bearer {self.keys[who]}"} if who in self.keys else {}
+
+    def by_cookie(self, who: str) -> dict[str, str]:
+        """Headers of a browser; none for who is not signed in."""
+        if who not in self.cookies:
+            return {}
+        token, csrf = self.cookies[who]
+        return {"Cookie": f"{COOKIE}={token}", CSRF_HEADER: csrf}
+
+
+def build() -> World:
+    """The world, in an empty database."""
+    world = World()
+    with transaction() as session:
+        cast = {name: _person(session, world, name) for name in PEOPLE}
+        lone = _person(session, world, "lone")
+        own = _project(session, cast["owner"], "Own")
+        other = _project(session, lone, "Other")
+        actions.add_member(session, own, cast["annotator"], "annotator")
+        actions.add_member(session, own, cast["oracle"], "oracle")
+        for name, person, scope, only in (
+            ("admin", cast["admin"], "admin", None),
+            ("owner", cast["owner"], "admin", None),
+            ("annotator", cast["annotator"], "annotator", None),
+            ("oracle", cast["oracle"], "oracle", None),
+            ("stranger", cast["stranger"], "admin", None),
+            ("owner, narrow key", cast["owner"], "annotator", None),
+            ("owner, key of another project", cast["owner"], "admin", other.id),
+        ):
+            _, world.keys[name] = actions.add_key(session, person, scope, name, only)
+        world.own = _ids(session, own, cast["annotator"])
+        world.other = _ids(session, other, lone)
+    return world
+
+
+def _person(session: Session, world: World, name: str) -> Person:
+    role = "admin" if name == "admin" else "member"
+    person = actions.add_person(session, f"{name}@example.com", name, role)
+    session.flush()
+    begun = _begin(session, person)
+    world.people[name] = person.id
+    world.cookies[name] = (begun.token, begun.csrf_token)
+    return person
+
+
+def _project(session: Session, owner: Person, name: str) -> Project:
+    wanted = {
+        "name": name,
+        "base_model": "some/model",
+        "source": "imported",
+        "acquisition": "random",
+        "batch_size": 6,
+    }
+    project = projects.create_project(session, wanted, owner)
+    prompt = Prompt(project_id=project.id, content="a question", content_hash="q")
+    session.add(prompt)
+    session.flush()
+    for n in range(8):
+        pair = Pair(
+            project_id=project.id,
+            prompt_id=prompt.id,
+            completion_a=f"{name} a {n}",
+            completion_b=f"{name} b {n}",
+            content_hash=str(n),
+        )
+        session.add(pair)
+    session.flush()
+    return project
+
+
+def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str]:
+    round = rounds.open_round(session, project, None)
+    held, answered = labelling.claim_pairs(session, project, annotator.id, 2)
+    preference, _ = labelling.prefer(
+        session, answered.claim.id, annotator.id, labelling.Answer("left")
+    )
+    oracles.attach(session, project, Sentiment(kind="sentiment"))
+    key, _ = actions.add_key(session, annotator, "annotator", "to be revoked")
+    return {
+        "project_id": str(project.id),
+        "round_id": str(round.id),
+        "claim_id": str(held.claim.id),
+        "preference_id": str(preference.id),
+        "policy_id": str(_policy(session, project, round.id)),
+        "person_id": str(annotator.id),
+        "key_id": str(key.id),
+    }
+
+
+def _policy(session: Session, project: Project, round_id: uuid.UUID) -> uuid.UUID:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "adapter.safetensors").write_bytes(b"weights")
+        path = f"projects/{project.id}/rounds/1/train-1"
+        files = put_folder(Path(folder), path)
+    policy = Policy(
+        project_id=project.id,
+        number=1,
+        kind="adapter",
+        base_model=project.base_model,
+        round_id=round_id,
+        path=path,
+        files=files,
+    )
+    session.add(policy)
+    session.flush()
+    return policy.id
+
+
+@pytest.fixture(scope="session")
+def app(environment: dict[str, str]) -> Any:
+    """The application."""
+    throttle._shared.cache_clear()
+    return create_app()
+
+
+@pytest.fixture
+def client(app: Any, database: Engine) -> TestClient:
+    """A browser or script without a key; errors of the server are answers."""
+    return TestClient(app, base_url=SITE, raise_server_exceptions=False, follow_redirects=False)

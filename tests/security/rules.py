@@ -1,0 +1,135 @@
+"""Who may call which route: the table that the authorisation matrix is made from.
+
+A route that is not in it fails ``test_every_route_has_a_rule``; add a line that says who may call
+it, and a body with which the call would succeed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Who = Literal[
+    "open", "signed", "session", "site", "view", "label", "manage", "holder", "mine", "keymaker"
+]
+"""Who may:
+
+=========  ==========================================================================
+open       anybody
+signed     whoever has a key or a session
+session    whoever has a session: no key will do
+site       admins of the site
+view       members of the project, whatever their role and scope
+label      the same
+manage     owners and admins of the project with an admin-scoped way in; site admins
+holder     the person whose claim or preference it is, and nobody else at all
+keymaker   members of the project with an admin-scoped way in; site admins
+mine       the person whose key it is, and site admins
+=========  ==========================================================================
+"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may call a route, and how it is called."""
+
+    who: Who
+    body: dict[str, Any] = field(default_factory=dict)
+    endless: bool = False  # a stream that goes on while the round does
+
+
+PREFER = {"choice": "tie"}
+
+API: dict[str, Rule] = {
+    "GET /healthz": Rule("open"),
+    "GET /readyz": Rule("open"),
+    "GET /metrics": Rule("open"),
+    "POST /api/v1/sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
+    "POST /api/v1/sign-out": Rule("signed"),
+    "GET /api/v1/me": Rule("signed"),
+    "PUT /api/v1/me/password": Rule("session", {"current": "x", "new": "y"}),
+    "GET /api/v1/people": Rule("site"),
+    "POST /api/v1/people": Rule("site", {"email": "new@example.com"}),
+    "GET /api/v1/people/{person_id}": Rule("site"),
+    "PATCH /api/v1/people/{person_id}": Rule("site", {"name": "Another"}),
+    "GET /api/v1/keys": Rule("signed"),
+    "POST /api/v1/keys": Rule("keymaker", {"project": "{project_id}"}),
+    "DELETE /api/v1/keys/{key_id}": Rule("mine"),
+    "GET /api/v1/projects/{project_id}/members": Rule("manage"),
+    "POST /api/v1/projects/{project_id}/members": Rule("manage", {"email": "stranger@example.com"}),
+    "DELETE /api/v1/projects/{project_id}/members/{person_id}": Rule("manage"),
+    "POST /api/v1/projects": Rule("site", {"name": "new"}),
+    "GET /api/v1/projects": Rule("signed"),
+    "GET /api/v1/projects/{project_id}": Rule("view"),
+    "PATCH /api/v1/projects/{project_id}": Rule("manage", {"name": "another"}),
+    "GET /api/v1/projects/{project_id}/prompts": Rule("view"),
+    "POST /api/v1/projects/{project_id}/prompts": Rule("manage", {"prompts": [{"prompt": "x"}]}),
+    "POST /api/v1/projects/{project_id}/pairs": Rule(
+        "manage", {"pairs": [{"prompt": "x", "completion_a": "a", "completion_b": "b"}]}
+    ),
+    "GET /api/v1/projects/{project_id}/export": Rule("manage"),
+    "POST /api/v1/projects/{project_id}/claims": Rule("label", {"count": 1}),
+    "GET /api/v1/projects/{project_id}/claims": Rule("label"),
+    "POST /api/v1/claims/{claim_id}/preference": Rule("holder", PREFER),
+    "POST /api/v1/claims/preferences": Rule(
+        "signed", {"items": [{"claim": "{claim_id}", **PREFER}]}
+    ),
+    "POST /api/v1/claims/{claim_id}/release": Rule("holder"),
+    "PUT /api/v1/preferences/{preference_id}": Rule("holder", PREFER),
+    "DELETE /api/v1/preferences/{preference_id}": Rule("holder"),
+    "GET /api/v1/projects/{project_id}/preferences": Rule("view"),
+    "POST /api/v1/projects/{project_id}/rounds": Rule("manage"),
+    "GET /api/v1/projects/{project_id}/rounds": Rule("view"),
+    "GET /api/v1/rounds/{round_id}": Rule("view"),
+    "GET /api/v1/rounds/{round_id}/events": Rule("view"),
+    "POST /api/v1/rounds/{round_id}/cancel": Rule("manage"),
+    "POST /api/v1/rounds/{round_id}/retry": Rule("manage"),
+    "POST /api/v1/rounds/{round_id}/train": Rule("manage"),
+    "GET /api/v1/projects/{project_id}/policies": Rule("view"),
+    "GET /api/v1/policies/{policy_id}": Rule("view"),
+    "GET /api/v1/policies/{policy_id}/download": Rule("manage"),
+    "PUT /api/v1/projects/{project_id}/oracle": Rule("manage", {"kind": "sentiment"}),
+    "GET /api/v1/projects/{project_id}/oracle": Rule("view"),
+    "DELETE /api/v1/projects/{project_id}/oracle": Rule("manage"),
+}
+
+PAGES: dict[str, Rule] = {
+    "GET /": Rule("open"),
+    "GET /sign-in": Rule("open"),
+    "POST /sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
+    "POST /sign-out": Rule("signed"),
+    "GET /people": Rule("site"),
+    "POST /people": Rule("site", {"email": "new@example.com", "role": "member"}),
+    "POST /people/{person_id}/{verb}": Rule("site"),
+    "GET /keys": Rule("signed"),
+    "POST /keys": Rule("signed", {"name": "mine", "scope": "annotator"}),
+    "POST /keys/{key_id}/revoke": Rule("mine"),
+    "GET /projects": Rule("signed"),
+    "GET /projects/new": Rule("site"),
+    "POST /projects/new": Rule("site", {"name": "new"}),
+    "GET /projects/{project_id}": Rule("view"),
+    "GET /projects/{project_id}/prompts": Rule("view"),
+    "GET /projects/{project_id}/import": Rule("manage"),
+    "POST /projects/{project_id}/import/{what}": Rule("manage", {"lines": "x", "split": "train"}),
+    "GET /projects/{project_id}/people": Rule("manage"),
+    "POST /projects/{project_id}/people": Rule(
+        "manage", {"email": "stranger@example.com", "role": "annotator"}
+    ),
+    "POST /projects/{project_id}/people/{person_id}/remove": Rule("manage"),
+    "GET /projects/{project_id}/settings": Rule("manage"),
+    "POST /projects/{project_id}/settings": Rule("manage", {"name": "another"}),
+    "GET /projects/{project_id}/policies": Rule("view"),
+    "GET /policies/{policy_id}": Rule("view"),
+    "GET /projects/{project_id}/label": Rule("label"),
+    "GET /projects/{project_id}/label/rest": Rule("label"),
+    "GET /projects/{project_id}/label/progress": Rule("label"),
+    "GET /projects/{project_id}/rounds": Rule("view"),
+    "POST /projects/{project_id}/rounds": Rule("manage"),
+    "GET /rounds/{round_id}": Rule("view"),
+    "POST /rounds/{round_id}/{verb}": Rule("manage"),
+    "GET /rounds/{round_id}/events": Rule("view", endless=True),
+    "GET /system": Rule("site"),
+    "GET /demo/progress": Rule("signed"),
+}
+
+RULES = API | PAGES
