@@ -35,7 +35,7 @@ def pair_features(
         policy: π_θ.
         kind: "hidden": the mean last hidden state over the completion's tokens; "gradient":
             ∇ log π_θ(y | x) with regard to a LoRA adapter (the policy's own, else a new one of
-            rank `rank`), as in arXiv 2505.19241, §4. β is left out: it scales all alike.
+            rank `rank`), as in arXiv 2505.19241. β is left out: it scales all alike.
         hidden: (n, 2, d) of these pairs, where `score_pairs(hidden=True)` gave them already.
         width: of the projection; the same directions in every call.
 

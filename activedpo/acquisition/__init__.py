@@ -7,22 +7,54 @@ the group `activedpo.acquisition` that names a `Strategy`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any
 
 import numpy as np
 
-from activedpo.acquisition import certainty, closest_call, entropy, entropy_certainty, random
+from activedpo.acquisition import (
+    balpm,
+    certainty,
+    closest_call,
+    delta_ucb,
+    diverse,
+    diverse_certainty,
+    ensemble,
+    entropy,
+    entropy_certainty,
+    fisher,
+    gradient,
+    random,
+    thompson,
+    trace,
+)
 from activedpo.acquisition.base import Past, Pool, Strategy
 from activedpo.acquisition.checks import check, pool_size
 from activedpo.errors import PoolTooSmall, UnknownAcquisition
 from activedpo.types import Scores
 
-_MODULES = (random, entropy, certainty, entropy_certainty, closest_call)
+_MODULES = (
+    random,
+    entropy,
+    certainty,
+    entropy_certainty,
+    closest_call,
+    fisher,
+    trace,
+    gradient,
+    balpm,
+    diverse,
+    diverse_certainty,
+    ensemble,
+    thompson,
+    delta_ucb,
+)
 STRATEGIES: dict[str, Strategy] = {module.STRATEGY.name: module.STRATEGY for module in _MODULES}
 """The strategies of this package by name."""
 
-COLD_STARTS = {"random": "random", "entropy": "entropy"}
+COLD_STARTS = {"random": "random", "entropy": "entropy", "diverse": "diverse"}
 """What may stand in for a strategy that has nothing to go by yet, and the strategy that does it."""
 
 
@@ -179,7 +211,8 @@ def subset(pool: Pool, kept: np.ndarray) -> Pool:
 
     scores = pool.scores
     if scores is not None:
-        scores = Scores(**{name: cut(getattr(scores, name)) for name in scores.__slots__})
+        parts: dict[str, Any] = {name: cut(getattr(scores, name)) for name in scores.__slots__}
+        scores = replace(scores, **parts)
     return Pool(
         size=len(kept),
         m=min(pool.m, len(kept)),

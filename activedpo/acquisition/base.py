@@ -89,7 +89,8 @@ class Strategy:
 
 def margins(pool: Pool) -> np.ndarray:
     """|r(a) − r(b)|, shape (n,)."""
-    return np.abs(signed_margins(pool))
+    absolute: np.ndarray = np.abs(signed_margins(pool))
+    return absolute
 
 
 def signed_margins(pool: Pool) -> np.ndarray:
@@ -113,7 +114,8 @@ def completions(pool: Pool) -> np.ndarray:
 def differences(pool: Pool) -> np.ndarray:
     """φ(a) − φ(b), shape (n, d), scaled to a mean square length of 1."""
     both = completions(pool)
-    return (both[:, 0] - both[:, 1]) / difference_scale(both)
+    scaled: np.ndarray = (both[:, 0] - both[:, 1]) / difference_scale(both)
+    return scaled
 
 
 def difference_scale(both: np.ndarray) -> float:

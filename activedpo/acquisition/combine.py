@@ -12,7 +12,7 @@ _GRAM = 3
 
 
 def keep_fluent(scores: Scores, low: float, high: float) -> np.ndarray:
-    """Perplexity pruning: (n,) bool, False for the tails (arXiv 2402.08114 lists it as future work).
+    """Perplexity pruning: (n,) bool, False for the tails.
 
     A pair's perplexity is exp(−log π_θ / tokens) over both completions; pairs below the quantile
     `low` (text that repeats itself) or above `high` (noise) are to be left out.

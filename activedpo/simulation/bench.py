@@ -80,7 +80,8 @@ class Bench:
         """Prompts as the policy is asked them."""
         train, held = read_prompts(str(self.config.prompts))
         train, held = self._asked(train), self._asked(held)
-        split = _hold_out(train, self.config.eval_prompts) if not held else Split(train, held)
+        wanted = self.config.eval_prompts
+        split = _hold_out(train, wanted) if not held else Split(train, held[:wanted])
         if not split.train or not split.held:
             raise InvalidConfig(
                 f"prompts: {len(train)} usable prompts are too few to hold some out for evaluation"

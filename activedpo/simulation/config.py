@@ -6,6 +6,7 @@ anything is written or any model is loaded.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -133,7 +134,7 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 
 def _increasing(values: list[int]) -> list[int]:
-    if any(a >= b for a, b in zip(values, values[1:], strict=False)):
+    if any(a >= b for a, b in itertools.pairwise(values)):
         raise ValueError(f"must grow: they are cumulative counts of labels, not {values}")
     return values
 
@@ -180,12 +181,13 @@ class SimulationConfig(Training):
         oracle: labels the chosen pairs; judge: compares with pi_0 (default: the oracle, noiseless).
         noise: share of flipped labels, or a `Noise`.
         temperature, top_p, top_k, max_new_tokens: of the pairs; eval_temperature: of evaluation.
-        eval_prompts: how many prompts (or recorded pairs) are held out where none are marked.
+        eval_prompts: how many prompts are for evaluation: of those marked so, else held out; with
+            recorded labels, how many prompts with their pairs.
         prompt_tokens: cut text prompts to that many tokens; [low, high]: a count drawn for each.
         cold_start: the first round's choice, the same batch for all strategies of a seed.
         audit_fraction: share of every batch drawn at random.
         prune: [low, high] quantiles of the chosen text's perplexity that stay in the pool.
-        near_duplicates: pairs whose completions are more similar than this (Jaccard) leave the pool.
+        near_duplicates: pairs whose completions are more alike than this (Jaccard) leave the pool.
     """
 
     policy: str | Fit

@@ -144,7 +144,7 @@ def _by_score(score: Callable[[str], float], certain: bool = False) -> Oracle:
     """The text of the larger score wins; abstains where they are equal."""
     remembered = cache(score)
 
-    def judge(prompt: Prompt, completion_a: str, completion_b: str, /) -> float | None:
+    def judge(_: Prompt, completion_a: str, completion_b: str, /) -> float | None:
         gap = remembered(completion_a) - remembered(completion_b)
         if gap == 0:
             return None

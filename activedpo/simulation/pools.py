@@ -20,7 +20,7 @@ from activedpo.types import Pair, Prompt
 class RoundPool(Protocol):
     """What a round chooses from; n candidates."""
 
-    prompts: Sequence[Prompt]
+    prompts: list[Prompt]
 
     def pairs(self, indices: Sequence[int]) -> list[Pair]:
         """The candidates' pairs."""
@@ -90,9 +90,12 @@ class RecordedPool:
         order = np.random.default_rng(derive(seed, number, 0)).permutation(len(rows))
         open_rows = [rows[i] for i in order if rows[i].pair.id not in bought]
         self.rows = open_rows[:size]
-        self.prompts = [row.pair.prompt for row in self.rows]
-        self.labeller = Labeller(lambda *_: self.asked, bench.config.noise, seed)
+        self.prompts: list[Prompt] = [row.pair.prompt for row in self.rows]
         self.asked = 0.5
+        self.labeller = Labeller(self._recorded, bench.config.noise, seed)
+
+    def _recorded(self, *_: object) -> float | None:
+        return self.asked
 
     def pairs(self, indices: Sequence[int]) -> list[Pair]:
         return [self.rows[i].pair for i in indices]

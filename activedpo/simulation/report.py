@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _STYLE = """
 :root{--ink:#1c1e21;--soft:#61666d;--line:#dfe2e6;--paper:#fff}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa0a6;--line:#3c4043;--paper:#17181a}
+@media (prefers-color-scheme:dark){
+:root{--ink:#e8eaed;--soft:#9aa0a6;--line:#3c4043;--paper:#17181a}
 figure{background:#fff;border-radius:4px}}
 body{font:16px/1.6 system-ui,sans-serif;color:var(--ink);background:var(--paper);
 max-width:64rem;margin:2rem auto;padding:0 1rem}
@@ -137,8 +138,8 @@ def _page(
     facts = (
         f"{len(config.strategies)} strategies, {seeds} seed{'s' * (seeds > 1)}, up to "
         f"{config.labels[-1]} labels; {described['held_out']} held-out "
-        f"{'prompts' if metric == 'win_rate' else 'pairs'}. Seeds are paired: the same π₀, prompts, "
-        "first batch and oracle noise for every strategy."
+        f"{'prompts' if metric == 'win_rate' else 'pairs'}. Seeds are paired: the same π₀, "
+        "prompts, first batch and oracle noise for every strategy."
     )
     parts = [
         f"<h1>Simulated labelling: {html.escape(metric.replace('_', '-'))}</h1><p>{facts}</p>",

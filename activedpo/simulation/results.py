@@ -30,26 +30,16 @@ def write_results(config: SimulationConfig, store: Store) -> Path:
 
     rows = rows_of(config, store)
     verdicts = [
-        {
-            "strategy": arm,
-            "seed": seed,
-            "labels": config.labels[number - 1],
-            "item": item,
-            "won": won,
-        }
+        {"strategy": arm, "seed": seed, "labels": labels, "item": item, "won": won}
         for arm in config.strategies
         for seed in config.seeds
-        for number in range(1, len(config.labels) + 1)
-        for item, won in enumerate(_verdicts(store, arm, seed, number))
+        for number, labels in enumerate(config.labels, 1)
+        for item, won in enumerate(store.verdicts(arm, seed, number))
     ]
     _write(pa.Table.from_pylist(verdicts), store.root / "verdicts.parquet")
     names = list(FIRST_COLUMNS) + sorted({k for row in rows for k in row} - set(FIRST_COLUMNS))
     table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
     return _write(table, store.root / "results.parquet")
-
-
-def _verdicts(store: Store, arm: str, seed: int, number: int) -> list[float]:
-    return list(store.read_json(store.round_folder(arm, seed, number) / "verdicts.json"))
 
 
 def _write(table: pa.Table, file: Path) -> Path:

@@ -101,7 +101,7 @@ def _ranked(
     if wanted.needs_scores or config.prune or kind == "hidden":
         scores = _scored(bench, policy, pairs, meter, hidden=kind == "hidden")
     if kind:
-        features, bought = _features(bench, kind, policy, pairs, scores, past, meter)
+        features, bought = _features(kind, policy, pairs, scores, past, meter)
     order = acquisition.rank(
         name,
         scores,
@@ -130,7 +130,6 @@ def _scored(
 
 
 def _features(
-    bench: Bench,
     kind: str,
     policy: Policy,
     pairs: list[Pair],

@@ -54,7 +54,7 @@ def area(labels: Sequence[int], values: np.ndarray) -> np.ndarray:
 
 
 def labels_to_reach(labels: Sequence[int], values: np.ndarray, level: float) -> float:
-    """The fewest labels at which a curve, linear between its rounds, is at `level`; NaN if never."""
+    """The fewest labels at which a curve, linear between rounds, is at `level`; else NaN."""
     for place, value in enumerate(values):
         if value < level:
             continue

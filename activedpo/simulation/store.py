@@ -52,6 +52,10 @@ class Store:
         """The round's figures."""
         return dict(self.read_json(self.round_folder(arm, seed, number) / "row.json"))
 
+    def verdicts(self, arm: str, seed: int, number: int) -> list[float]:
+        """Of each evaluation prompt or held-out pair: 1, ½ or 0."""
+        return list(self.read_json(self.round_folder(arm, seed, number) / "verdicts.json"))
+
     def labels(self, arm: str, seed: int, rounds: int) -> list[Label]:
         """All labels of the first `rounds` rounds, in the order they were bought."""
         found = []

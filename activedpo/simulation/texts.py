@@ -93,8 +93,8 @@ def read_prompts(file: str | Path) -> tuple[list[Prompt], list[Prompt]]:
         prompt = row.get("prompt", row.get("text"))
         if isinstance(prompt, str) and prompt.lstrip().startswith("[{"):
             prompt = _messages(prompt)
-        _check_prompt(prompt, line)
-        splits[row.get("split") == "eval"].setdefault(json.dumps(prompt), prompt)
+        checked = _checked(prompt, line)
+        splits[row.get("split") == "eval"].setdefault(json.dumps(checked), checked)
     if not splits[False]:
         raise InvalidConfig(f"prompts: {Path(file).name} holds no prompt to label on")
     return list(splits[False].values()), list(splits[True].values())
@@ -107,7 +107,7 @@ def _messages(text: str) -> Any:
         return text
 
 
-def _check_prompt(prompt: Any, line: int) -> None:
+def _checked(prompt: Any, line: int) -> Prompt:
     chat = isinstance(prompt, list) and all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
         for m in prompt
@@ -116,6 +116,8 @@ def _check_prompt(prompt: Any, line: int) -> None:
         raise InvalidConfig(
             f"prompts: line {line} needs `prompt` (or `text`): text or a list of role and content"
         )
+    found: Prompt = prompt
+    return found
 
 
 def read_labels(file: str | Path) -> list[Recorded]:

@@ -1,0 +1,43 @@
+"""Cuts the snippets into disjoint parts: `python -m bench.label_efficiency.prepare SNIPPETS OUT`.
+
+SNIPPETS is a JSON Lines file of `{"text", "positive"}` (movie-review sentences with sentiment, Pang
+& Lee 2005), which is not part of this repository. OUT gets `policy.jsonl` (half: the texts that π_0
+is fitted on), `prompts.jsonl` (these texts, whose beginnings are the prompts to label on, and a
+tenth that π_0 never saw for evaluation), `oracle.jsonl` and `judge.jsonl` (a fifth each: the
+labelled texts of two different classifiers).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SHARES = {"policy": 0.5, "eval": 0.1, "oracle": 0.2, "judge": 0.2}
+
+
+def prepare(snippets: Path, out: Path) -> dict[str, int]:
+    """Writes the parts; gives back how many rows each has."""
+    rows = [json.loads(line) for line in snippets.read_text(encoding="utf-8").splitlines()]
+    distinct = list({row["text"]: row for row in rows}.values())
+    order = np.random.default_rng(20_240_214).permutation(len(distinct))
+    ends = np.cumsum([round(share * len(distinct)) for share in SHARES.values()])[:-1]
+    out.mkdir(parents=True, exist_ok=True)
+    parts = {
+        name: [distinct[i] for i in part]
+        for name, part in zip(SHARES, np.split(order, ends), strict=True)
+    }
+    held = [{"prompt": row["text"], "split": "eval"} for row in parts.pop("eval")]
+    parts["prompts"] = [{"prompt": row["text"]} for row in parts["policy"]] + held
+    for name, part in parts.items():
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in part]
+        (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return {name: len(part) for name, part in parts.items()}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    print(json.dumps(prepare(Path(sys.argv[1]), Path(sys.argv[2]))))
