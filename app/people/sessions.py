@@ -47,6 +47,7 @@ def sign_in(
         person = session.scalar(select(Person).where(Person.email == email, Person.active))
     stored = person.password_hash if person else None
     if not passwords.matches(stored, password) or person is None or stored is None:
+        throttle.count_failure(email, place)
         raise Unauthorized("The e-mail address or the password is wrong.")
     throttle.forget_attempts(email, place)
     if passwords.outdated(stored):
@@ -66,6 +67,7 @@ def confirm_password(person: Person, password: str, place: str) -> None:
     """
     throttle.count_attempt(person.email, place)
     if not passwords.matches(person.password_hash, password):
+        throttle.count_failure(person.email, place)
         raise Invalid("current: this is not your password.", field="current")
     throttle.forget_attempts(person.email, place)
 

@@ -19,8 +19,9 @@ from app.settings import get_settings
 
 log = structlog.get_logger()
 
-# (limit, what it is counted by); an attempt that succeeds is forgotten by the first ones
-PER_PERSON_AND_PLACE = (parse("6/minute"), parse("30/hour"))
+# Counted before the password is looked at, forgotten after a success
+NARROW = (parse("8/minute"), parse("40/hour"))
+# Of failures alone: an office behind one address signs in as often as it likes
 PER_PLACE = parse("100/hour")
 PER_PERSON = parse("200/hour")
 
@@ -33,24 +34,38 @@ def _shared() -> Storage | None:
     return RedisStorage(url, socket_timeout=1, socket_connect_timeout=1) if url else None
 
 
-def _buckets(email: str, place: str) -> list[tuple[RateLimitItem, tuple[str, ...]]]:
-    who = token_hash(email)[:32]
-    both = [(limit, ("sign-in", who, place)) for limit in PER_PERSON_AND_PLACE]
-    return [*both, (PER_PLACE, ("sign-in", "place", place)), (PER_PERSON, ("sign-in", who))]
+Bucket = tuple[RateLimitItem, tuple[str, ...]]
 
 
-def _hit(storage: Storage, email: str, place: str) -> None:
+def _narrow(email: str, place: str) -> list[Bucket]:
+    return [(limit, ("sign-in", token_hash(email)[:32], place)) for limit in NARROW]
+
+
+def _wide(email: str, place: str) -> list[Bucket]:
+    person = ("sign-in", "person", token_hash(email)[:32])
+    return [(PER_PLACE, ("sign-in", "place", place)), (PER_PERSON, person)]
+
+
+def _attempt(storage: Storage, email: str, place: str) -> None:
     limiter = FixedWindowRateLimiter(storage)
-    for limit, names in _buckets(email, place):
-        if not limiter.hit(limit, *names):
+    checks = [(limiter.test, bucket) for bucket in _wide(email, place)]
+    checks += [(limiter.hit, bucket) for bucket in _narrow(email, place)]
+    for passes, (limit, names) in checks:
+        if not passes(limit, *names):
             wait = max(1, math.ceil(limiter.get_window_stats(limit, *names)[0] - time.time()))
             raise TooMany(f"Too many tries to sign in: wait {wait} s.", retry_after=wait)
 
 
+def _failure(storage: Storage, email: str, place: str) -> None:
+    limiter = FixedWindowRateLimiter(storage)
+    for limit, names in _wide(email, place):
+        limiter.hit(limit, *names)
+
+
 def _forget(storage: Storage, email: str, place: str) -> None:
     limiter = FixedWindowRateLimiter(storage)
-    for limit in PER_PERSON_AND_PLACE:
-        limiter.clear(limit, "sign-in", token_hash(email)[:32], place)
+    for limit, names in _narrow(email, place):
+        limiter.clear(limit, *names)
 
 
 def _with_storage(call: Callable[[Storage, str, str], None], email: str, place: str) -> None:
@@ -72,7 +87,12 @@ def count_attempt(email: str, place: str) -> None:
     Raises:
         TooMany: with ``retry_after`` in seconds.
     """
-    _with_storage(_hit, email, place)
+    _with_storage(_attempt, email, place)
+
+
+def count_failure(email: str, place: str) -> None:
+    """Count an attempt whose password was wrong."""
+    _with_storage(_failure, email, place)
 
 
 def forget_attempts(email: str, place: str) -> None:

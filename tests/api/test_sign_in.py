@@ -143,8 +143,8 @@ def test_tries_are_limited_and_the_right_password_waits_too(
         monkeypatch.setattr(get_settings(), "redis_url", "redis://127.0.0.1:1/0")
         throttle._shared.cache_clear()
     throttle._memory.reset()
-    tries = [sign_in(anyone, "owner@example.com", "wrong").status_code for _ in range(7)]
-    assert tries == [401] * 6 + [429]
+    tries = [sign_in(anyone, "owner@example.com", "wrong").status_code for _ in range(9)]
+    assert tries == [401] * 8 + [429]
     late = sign_in(anyone, "owner@example.com")
     assert late.status_code == 429
     assert 0 < int(late.headers["Retry-After"]) <= 60
@@ -153,7 +153,12 @@ def test_tries_are_limited_and_the_right_password_waits_too(
 
 
 def test_successes_use_up_no_tries(cast: Any, anyone: TestClient) -> None:
-    assert {sign_in(anyone, "owner@example.com").status_code for _ in range(10)} == {200}
+    assert {sign_in(anyone, "owner@example.com").status_code for _ in range(120)} == {200}
+
+
+def test_one_place_cannot_try_everybody(cast: Any, anyone: TestClient) -> None:
+    tries = [sign_in(anyone, f"p{n}@example.com", "wrong").status_code for n in range(101)]
+    assert tries == [401] * 100 + [429]
 
 
 def test_a_changed_password_ends_the_other_sessions(cast: Any, app: Any, anyone: Any) -> None:
