@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from celery import Celery, signals
 
 from app.settings import get_settings
 from worker import logs, reconciler
 from worker.device import Device
+from worker.oracle import Office
 from worker.task import task
 
 settings = get_settings()
@@ -55,11 +57,24 @@ def device() -> Device:
     return Device()
 
 
+@lru_cache(maxsize=1)
+def office() -> Office:
+    """The oracles of this worker process that need no accelerator."""
+    return Office(device().owner)
+
+
 @app.task(name="activedpo.round")  # type: ignore[untyped-decorator]
 @task
 def round_(*_: str) -> None:
     """A round may have work: do whatever waits, of any round."""
     device().drain()
+
+
+@app.task(name="activedpo.oracle")  # type: ignore[untyped-decorator]
+@task
+def oracle(project_id: str) -> None:
+    """A project's oracle may have something to label."""
+    office().wake(UUID(project_id))
 
 
 @app.task(name="activedpo.reconcile")  # type: ignore[untyped-decorator]
@@ -86,4 +101,5 @@ def _first_look() -> None:
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _at_stop(**_: Any) -> None:
+    office().stop()
     device().stop()

@@ -9,6 +9,9 @@ from sqlalchemy.orm import Session
 from app import artifacts
 from app.database import transaction
 from app.labelling import queries as labelling
+from app.oracles import actions as oracles
+from app.oracles import queries as oracle_queries
+from app.oracles.models import Oracle
 from app.policies.models import Policy
 from app.rounds import runs
 from app.rounds.models import Round, Run
@@ -27,6 +30,9 @@ def reconcile() -> None:
         waiting = runs.wake(session)
     with transaction() as session:
         labelling.expire_claims(session)
+    with transaction() as session:
+        for oracle_id, _, _ in oracle_queries.with_work(session):
+            oracles.wake(session, session.get_one(Oracle, oracle_id))
     swept = sweep()
     if requeued or swept:
         log.info("reconciled", requeued=requeued, waiting=waiting, swept=swept)

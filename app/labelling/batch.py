@@ -45,7 +45,7 @@ def prefer_many(
     """
     for tries in range(TRIES):
         try:
-            return _all(session, answers, person_id, allowed)
+            return prefer_all(session, answers, person_id, allowed)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) != DEADLOCK or tries == TRIES - 1:
                 raise
@@ -54,12 +54,13 @@ def prefer_many(
     raise AssertionError("unreachable")
 
 
-def _all(
+def prefer_all(
     session: Session,
     answers: Sequence[tuple[uuid.UUID, Answer]],
     person_id: uuid.UUID,
     allowed: Callable[[uuid.UUID], None],
 ) -> list[Outcome]:
+    """The same for a caller that has locks of its own, and begins anew after a deadlock itself."""
     places = _places(session, [claim for claim, _ in answers], person_id)
     forbidden = {
         project: _refusal(allowed, project) for project in {p for p, *_ in places.values()}

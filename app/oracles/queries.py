@@ -20,7 +20,7 @@ _WITH_WORK = """
       AND (o.next_try_at IS NULL OR o.next_try_at <= clock_timestamp())
       AND (o.lease_expires_at IS NULL OR o.lease_expires_at < clock_timestamp())
       AND EXISTS (
-        SELECT 1 FROM pairs p WHERE p.round_id = r.id
+        SELECT 1 FROM pairs p WHERE p.round_id = r.id AND NOT p.review
           AND (p.state = 'open' OR (o.mode = 'with_people' AND p.state = 'answered'))
           AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.pair_id = p.id
                 AND c.person_id = o.person_id AND c.state IN ('answered', 'skipped'))

@@ -147,6 +147,7 @@ class RewardModel(Settings):
 
 class LocalJudge(Judging):
     kind: Literal["local_judge"]
+    on_disagreement: Literal["average", "abstain", "tie"] = "average"  # type: ignore[assignment]
     model: ModelName
 
 

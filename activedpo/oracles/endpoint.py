@@ -1,0 +1,170 @@
+"""One question to an OpenAI-compatible Chat Completions endpoint, in any weather."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from activedpo.oracles import network
+from activedpo.oracles.templates import SCHEMA
+from activedpo.oracles.verdict import RefusedPairError, StoppedError, TroubleError
+
+LARGEST_REPLY = 1 << 20
+"""Bytes; whatever is longer is no verdict."""
+
+LONGEST_KEPT = 4_000
+"""Characters of a reply that are kept with a label."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said, and the tokens it took (estimated where the endpoint does not say)."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+
+
+class BadRequestError(RefusedPairError):
+    """The endpoint does not take the request as it is: its form, or this pair."""
+
+
+class Endpoint:
+    """Asks one model at one address. No error of it carries text from the other side."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key: str | None,
+        *,
+        timeout: float,
+        connections: int,
+        public_only: bool,
+    ) -> None:
+        self._base, self._path = base_url.rstrip("/"), "/chat/completions"
+        self._model, self._timeout = model, timeout
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        self._headers = headers
+        self._client = network.client(
+            public_only=public_only, timeout=timeout, connections=connections
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def ask(
+        self,
+        messages: list[dict[str, str]],
+        *,
+        structured: bool,
+        options: dict[str, Any],
+    ) -> Reply:
+        """Put the question.
+
+        Raises:
+            TroubleError: it may work later. BadRequestError: not in this form, or not this pair.
+            StoppedError: it will not work again.
+        """
+        body: dict[str, Any] = {"model": self._model, "messages": messages, **options}
+        if structured:
+            body["response_format"] = {"type": "json_schema", "json_schema": SCHEMA}
+        try:
+            async with asyncio.timeout(self._timeout):
+                status, headers, data = await self._post(body)
+        except TimeoutError:
+            raise TroubleError(f"no answer within {self._timeout:g} s") from None
+        except httpx.HTTPError as error:
+            raise TroubleError(_weather(error)) from None
+        if status == 404 and self._path == "/chat/completions" and not _has_path(self._base):
+            self._path = "/v1/chat/completions"
+            return await self.ask(messages, structured=structured, options=options)
+        _check(status, headers, data)
+        return _reply(data, messages)
+
+    async def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
+        url = self._base + self._path
+        async with self._client.stream("POST", url, json=body, headers=self._headers) as response:
+            data = bytearray()
+            async for chunk in response.aiter_bytes():
+                data += chunk
+                if len(data) > LARGEST_REPLY:
+                    raise TroubleError(f"answered with more than {LARGEST_REPLY:,} bytes")
+            return response.status_code, response.headers, bytes(data)
+
+
+def _has_path(url: str) -> bool:
+    return bool(httpx.URL(url).path.strip("/"))
+
+
+def _weather(error: httpx.HTTPError) -> str:
+    if isinstance(error, network.PrivateAddressError) or "not public" in str(error):
+        return "its name leads to an address that is not public"
+    if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in str(error).upper():
+        return "its TLS certificate is not valid"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx.ConnectError):
+        return "it cannot be reached"
+    return f"the connection broke ({type(error).__name__})"
+
+
+def _check(status: int, headers: httpx.Headers, data: bytes) -> None:
+    if 200 <= status < 300:
+        return
+    if status in (401, 403):
+        raise StoppedError(f"it refused the API key ({status})")
+    if status == 402 or (status == 429 and b"insufficient_quota" in data):
+        raise StoppedError(f"the account has no credit left ({status})")
+    if status == 404:
+        raise StoppedError("it knows no such address or model (404)")
+    if status in (400, 413, 415, 422):
+        raise BadRequestError(f"it refused the request ({status})")
+    if 300 <= status < 400:
+        raise TroubleError(f"it answered with a redirect ({status}), and none is followed")
+    raise TroubleError(f"it answered {status}", _retry_after(headers))
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 86_400 else None
+
+
+def _reply(data: bytes, messages: list[dict[str, str]]) -> Reply:
+    try:
+        body = json.loads(data)
+        message = body["choices"][0]["message"]
+        text = message.get("content")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        raise TroubleError("what it answered is no chat completion") from None
+    if isinstance(text, list):  # parts, as some endpoints send them
+        text = "".join(str(p.get("text", "")) for p in text if isinstance(p, dict))
+    text = text if isinstance(text, str) else ""  # a refusal has no content
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    asked = sum(len(turn["content"]) for turn in messages)
+    return Reply(
+        storable(text),
+        _count(usage.get("prompt_tokens"), asked // 4),
+        _count(usage.get("completion_tokens"), len(text) // 4 + 1),
+    )
+
+
+def _count(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
+
+
+def storable(text: str) -> str:
+    """A text that a database and a browser can take: no NUL, no lone surrogate."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
