@@ -21,6 +21,8 @@ from app.errors import Invalid
 Format = Literal["jsonl", "csv", "parquet"]
 LONGEST_LINE = 64 * 1024 * 1024
 _ROWS = 1_000
+_LARGEST_CHUNK = 2 * 1024**3
+_MOST_VALUES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -147,16 +149,68 @@ def _parquet(file: IO[bytes], columns: Columns) -> Iterator[Row | Rejected]:
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(file)
+        names = _leaves(parquet.ParquetFile(file).metadata)
+        file.seek(0)
+        # A text that is written once and meant a thousand times stays one text in memory
+        table = parquet.ParquetFile(file, read_dictionary=names)
         columns.check(table.schema_arrow.names)
         wanted = [
             n for n in table.schema_arrow.names if n in (*columns.required, *columns.optional)
         ]
         line = 0
         for batch in table.iter_batches(_ROWS, columns=wanted):
-            for fields in batch.to_pylist():
+            for fields in _records(batch):
                 line += 1
-                yield Row(line, {k: v for k, v in fields.items() if v is not None})
+                if fields is None:
+                    yield Rejected(line, f"is longer than {LONGEST_LINE:,} bytes")
+                else:
+                    yield Row(line, {k: v for k, v in fields.items() if v is not None})
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Invalid(f"This is no Parquet file that can be read: {why}", field="file") from None
+
+
+def _leaves(metadata: Any) -> list[str]:
+    """Paths of the columns of texts.
+
+    Raises:
+        Invalid: a row group is so large that reading it could take all memory.
+    """
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(column)
+            if chunk.total_uncompressed_size > _LARGEST_CHUNK or chunk.num_values > _MOST_VALUES:
+                raise Invalid(
+                    f"Row group {group} is too large: write groups of at most "
+                    f"{_LARGEST_CHUNK:,} bytes and {_MOST_VALUES:,} values a column.",
+                    field="file",
+                )
+    columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def _records(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """The batch's rows; None for one that is longer than a line may be."""
+    if _bytes_of(batch.to_struct_array()) <= LONGEST_LINE:
+        yield from batch.to_pylist()
+        return
+    for n in range(batch.num_rows):
+        row = batch.slice(n, 1)
+        small = _bytes_of(row.to_struct_array()) <= LONGEST_LINE
+        yield row.to_pylist()[0] if small else None
+
+
+def _bytes_of(array: Any) -> int:
+    """About how many bytes the values would take once each stands for itself."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+        return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+    if pa.types.is_struct(kind):
+        return sum(_bytes_of(array.field(n)) for n in range(kind.num_fields))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        return _bytes_of(array.flatten()) + 64 * len(array.flatten())
+    return int(array.nbytes)
