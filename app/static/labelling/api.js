@@ -1,13 +1,14 @@
 // The JSON API with the session's cookie. A network failure and a time-out throw; answers do not.
 const token = document.querySelector("meta[name=csrf-token]").content;
 
-export async function call(method, path, body) {
+/** `keep`: goes on when the page is left. */
+export async function call(method, path, body, keep = false) {
   const response = await fetch(path, {
     method,
     headers: { "X-CSRF-Token": token, Accept: "application/json", ...(body && { "Content-Type": "application/json" }) },
     body: body && JSON.stringify(body),
     credentials: "same-origin",
-    keepalive: method !== "GET",
+    keepalive: keep,
     signal: AbortSignal.timeout(20_000),
   });
   const text = await response.text();

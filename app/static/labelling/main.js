@@ -13,6 +13,7 @@ const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", s: "skip" };
 const watch = new Stopwatch();
 let current = null;
 const answered = []; // {claim, choice}, the newest last
+let changes = 0; // answers and undos so far
 const batch = { done: Number(page.done), needed: Number(page.needed), number: Number(page.number) };
 
 const outbox = new Outbox(`activedpo.answer.${page.person}.${page.project}.`, {
@@ -64,7 +65,8 @@ function update() {
 
 function choose(choice) {
   if (!current) return;
-  if (outbox.full) return view.note("20 answers wait for the network. Further ones are taken once it is back.");
+  if (outbox.full) return view.note(`${outbox.waiting} answers wait for the network. Further ones are taken once it is back.`);
+  changes += 1;
   outbox.answer(current.id, { choice, seconds: watch.read() });
   answered.push({ claim: current, choice });
   if (COUNTS.has(choice)) batch.done += 1;
@@ -76,6 +78,7 @@ function choose(choice) {
 function undo() {
   const last = answered.pop();
   if (!last) return;
+  changes += 1;
   outbox.undo(last.claim.id);
   if (COUNTS.has(last.choice)) batch.done -= 1;
   if (current) queue.putBack(current);
@@ -101,9 +104,10 @@ async function rest() {
 
 async function refreshProgress() {
   if (outbox.waiting) return; // our own count is ahead of the server's until all is through
+  const before = changes;
   try {
     const { ok, data } = await call("GET", page.progress);
-    if (!ok || outbox.waiting) return;
+    if (!ok || changes !== before) return; // older than what was done since
     Object.assign(batch, data);
     view.progress(batch.done, batch.needed, batch.number);
   } catch { /* only a number on the page */ }

@@ -3,7 +3,8 @@
 // The same answer sent twice is the same preference to the server, so trying again is safe.
 import { call } from "./api.js";
 
-const LIMIT = 20;
+const OFFLINE_LIMIT = 20;
+const LIMIT = 200; // a server that is slower than the hand, for a while
 
 export class Outbox {
   #ops = [];
@@ -28,7 +29,7 @@ export class Outbox {
   /** Sends what an earlier visit left behind. */
   start() { if (this.#ops.length) this.#pump(); }
 
-  get full() { return this.#ops.length >= LIMIT; }
+  get full() { return this.#ops.length >= (this.failures ? OFFLINE_LIMIT : LIMIT); }
   get waiting() { return this.#ops.length; }
   holds(claim) { return this.#ops.some((op) => op.claim === claim); }
 
@@ -105,9 +106,9 @@ export class Outbox {
 
   #request(op) {
     const claim = this.#aliases.get(op.claim) ?? op.claim;
-    if (op.kind === "answer") return call("POST", `/api/v1/claims/${claim}/preference`, op.body);
+    if (op.kind === "answer") return call("POST", `/api/v1/claims/${claim}/preference`, op.body, true);
     const preference = this.#preferences.get(op.claim);
-    return preference ? call("DELETE", `/api/v1/preferences/${preference}`) : null;
+    return preference ? call("DELETE", `/api/v1/preferences/${preference}`, undefined, true) : null;
   }
 
   #learn(op, data) {
