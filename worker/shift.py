@@ -223,7 +223,7 @@ class Shift:
                     KeptReply.project_id == self.held.project_id, KeptReply.key.in_(keys)
                 )
             )
-            self._kept.update(dict(rows.tuples()))
+            self._kept.update({row.key: row.reply for row in rows})
         return claimed
 
     async def _judged(self, pair: ClaimedPair) -> tuple[Verdict, float]:

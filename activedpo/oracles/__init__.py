@@ -54,7 +54,7 @@ def openai(
         max_tokens=max_tokens,
         timeout=timeout,
     )
-    return llm.blocking(settings)
+    return llm.Blocking(settings)
 
 
 def callable_(callable: str) -> Oracle:

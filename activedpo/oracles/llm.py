@@ -10,18 +10,16 @@ import asyncio
 import hashlib
 import json
 import random
+import weakref
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from activedpo.oracles import parsing, templates
 from activedpo.oracles.endpoint import LONGEST_KEPT, BadRequestError, Endpoint, Reply
 from activedpo.oracles.gate import Gate
 from activedpo.oracles.verdict import RefusedPairError, StoppedError, TroubleError, Verdict
 from activedpo.types import Prompt
-
-if TYPE_CHECKING:
-    from activedpo.oracles import Oracle
 
 TRIES = 4
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -216,7 +214,7 @@ class LLMJudge:
             try:
                 reply = await self._paid(messages, structured, {**options, **more})
             except BadRequestError as error:
-                if self._proven or at == len(self._forms) - 1:
+                if at == self._form and (self._proven or at == len(self._forms) - 1):
                     raise RefusedPairError(str(error)) from None
                 self._form = max(self._form, at + 1)  # the next simpler form of the question
                 continue
@@ -282,19 +280,34 @@ def _total(answers: Sequence[_Answer]) -> dict[str, float]:
     return total
 
 
-def blocking(settings: Settings) -> Oracle:
-    """The judge as a plain function, one pair at a time."""
-    runner = asyncio.Runner()
-    judge = runner.run(_made(settings))
+class Blocking:
+    """The judge as a plain function, one pair at a time; closed when it is thrown away."""
 
-    def ask(prompt: Prompt, completion_a: str, completion_b: str, /) -> float | None:
+    def __init__(self, settings: Settings) -> None:
+        self._runner = asyncio.Runner()
+        self._judge = self._runner.run(_made(settings))
+        self.close = weakref.finalize(self, _close, self._runner, self._judge)
+
+    def __call__(self, prompt: Prompt, completion_a: str, completion_b: str, /) -> float | None:
+        """p; None where it abstains or the endpoint does not take the pair.
+
+        Raises:
+            TroubleError, StoppedError: as :class:`LLMJudge`.
+        """
         try:
-            return runner.run(judge(prompt, completion_a, completion_b)).p
+            return self._runner.run(_asked(self._judge, prompt, completion_a, completion_b)).p
         except RefusedPairError:
             return None
-
-    return ask
 
 
 async def _made(settings: Settings) -> LLMJudge:
     return LLMJudge(settings)
+
+
+async def _asked(judge: LLMJudge, prompt: Prompt, a: str, b: str) -> Verdict:
+    return await judge(prompt, a, b)
+
+
+def _close(runner: asyncio.Runner, judge: LLMJudge) -> None:
+    runner.run(judge.close())
+    runner.close()
