@@ -29,7 +29,8 @@ class Accelerator:
     """A warm child process that does one run at a time.
 
     It is started at first use, kept between runs with its model loaded, and replaced when it
-    died. One thread runs work; any thread may :meth:`kill`.
+    died. One thread runs work; any thread may :meth:`kill`. The thread that started the child
+    must live as long as the process: Linux counts the thread's end as the parent's death.
     """
 
     def __init__(self) -> None:
@@ -68,10 +69,6 @@ class Accelerator:
                     raise _failure(message)
         except (EOFError, OSError) as error:
             raise CrashedError(self._obituary()) from error
-
-    def warm_up(self) -> None:
-        """Start the child before there is work, so that torch is imported by then."""
-        self._started()
 
     def kill(self) -> None:
         """End the child at once, whatever it does."""

@@ -21,11 +21,17 @@ from pathlib import Path
 import orjson
 
 from activedpo.errors import ActiveDPOError
-from worker import evaluate, generate, train
+from app import artifacts
+from worker import evaluate, generate, judge_work, train
 from worker.loaded import Models
 from worker.report import Report
 
-COMPUTE = {"generate": generate.compute, "train": train.compute, "evaluate": evaluate.compute}
+COMPUTE = {
+    "generate": generate.compute,
+    "train": train.compute,
+    "evaluate": evaluate.compute,
+    "judge": judge_work.compute,
+}
 PR_SET_PDEATHSIG = 1
 
 
@@ -46,7 +52,7 @@ def main(fd: int, parent: int) -> None:
 def _do(kind: str, work: bytes, models: Models, report: Report) -> list[bytes]:
     try:
         return [orjson.dumps({"done": True}), COMPUTE[kind](work, models, report)]
-    except ActiveDPOError as error:
+    except (ActiveDPOError, artifacts.DamagedArtifactError) as error:
         return [_failed(str(error), final=True)]
     except Exception as error:
         if _out_of_memory(error):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -43,8 +43,8 @@ JOBS: dict[str, Job] = {"generate": generate, "train": train, "evaluate": evalua
 
 def passing(error: BaseException) -> bool:
     """Whether the database may well answer if asked again: restarted, busy, deadlocked."""
-    return isinstance(error, DBAPIError) and (
-        error.connection_invalidated or type(error).__name__ == "OperationalError"
+    return isinstance(error, OperationalError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
     )
 
 
@@ -57,9 +57,14 @@ patiently = retry(
 
 
 class Device:
-    """This worker's accelerator. One thread at a time drains the waiting runs."""
+    """This worker's accelerator. One thread at a time drains the waiting runs.
 
-    def __init__(self) -> None:
+    ``otherwise`` does one piece of other work on the accelerator while no run waits, and says
+    whether there was any.
+    """
+
+    def __init__(self, otherwise: Callable[[Device], bool] | None = None) -> None:
+        self._otherwise = otherwise
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self.accelerator = Accelerator()
         self.stopping = threading.Event()
@@ -91,7 +96,7 @@ class Device:
         with transaction() as session:
             run = runs.take(session, self.owner, settings.lease_seconds, list(JOBS))
         if run is None:
-            return False
+            return self._otherwise is not None and self._otherwise(self)
         with structlog.contextvars.bound_contextvars(
             run=str(run.id), round=str(run.round_id), kind=run.kind, attempt=run.attempt
         ):

@@ -9,12 +9,15 @@ from uuid import UUID
 
 import pytest
 from safetensors.torch import load_file, save_file
+from sqlalchemy import select
 
 from activedpo.testing import tiny_causal_lm, tiny_tokenizer
 from app.database import transaction
-from app.projects.models import Project
+from app.policies.models import Policy
+from app.projects.models import Project, Prompt
 from app.rounds import actions
 from app.rounds.models import Round
+from app.settings import get_settings
 from tests.worker.conftest import (
     label_batch,
     make_person,
@@ -161,10 +164,6 @@ def test_a_pair_that_does_not_fit_the_training_is_left_out_and_named(
 
 
 def change_one_prompt_to(project_id: UUID, content: str) -> None:
-    from sqlalchemy import select
-
-    from app.projects.models import Prompt
-
     with transaction() as session:
         prompt = session.scalars(
             select(Prompt).where(Prompt.project_id == project_id).limit(1)
@@ -181,3 +180,24 @@ def test_an_error_that_nobody_foresaw_is_tried_three_times(
     assert round.state == "failed"
     assert runs_of(round_id, "generate")[0].attempt == 3
     assert "3 attempts" in str(round.error)
+
+
+def test_a_damaged_policy_fails_the_round_until_it_is_restored(
+    project: Callable[..., UUID], device: Device
+) -> None:
+    project_id, person = project(training={"max_steps": 2}), make_person()
+    first = one_round(project_id, device, person)
+    home = get_settings().home
+    with transaction() as session:
+        path = session.scalars(select(Policy.path).where(Policy.round_id == first.id)).one()
+    weights = home / "artifacts" / str(path) / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    shutil.rmtree(home / "cache")
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    round_id = open_round(project_id)
+    device.drain()
+    failed = round_of(round_id)
+    assert failed.state == "failed"
+    assert "damaged" in str(failed.error)
+    weights.write_bytes(whole)
+    assert retry(round_id, device).state == "labelling"
