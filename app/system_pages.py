@@ -6,7 +6,6 @@ import platform
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
-from starlette.concurrency import run_in_threadpool
 
 from app.database import Db
 from app.demo import status as demo
@@ -41,9 +40,12 @@ def health(request: Request, actor: PageActor, db: Db) -> HTMLResponse:
 
 
 @router.get("/demo/progress")
-async def demo_progress(request: Request, _: PageActor) -> Response:
-    """The notice on the projects page, asked for again until the demo is there."""
-    status = await run_in_threadpool(demo.read, get_settings().home)
+def demo_progress(request: Request, _: PageActor, waited: str = "") -> Response:
+    """The notice on the projects page, asked for again until the demo is there.
+
+    Who ``waited`` for it gets the page anew, with the project on it.
+    """
+    status = demo.read(get_settings().home)
     if status is None or status.stage == "done":
-        return Response(headers={"HX-Refresh": "true"})
+        return Response(status_code=204, headers={"HX-Refresh": "true"} if waited else None)
     return render(request, "projects/_demo.html", demo=status)

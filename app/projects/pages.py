@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 
 from app.database import Db
-from app.demo import status as demo
 from app.errors import Invalid, Problem
 from app.paging import Page, Paged
 from app.people import actions as people
@@ -49,15 +48,12 @@ def index(request: Request, actor: PageActor, db: Db, page: Paged) -> HTMLRespon
     found = page.of(db, queries.visible_projects(actor), Project.id, lambda row: row)
     standing = figures.standings(db, found["items"])
     return render(
-        request, "projects/index.html", projects=standing, next=found["next"], demo=_demo()
+        request,
+        "projects/index.html",
+        projects=standing,
+        next=found["next"],
+        demo=get_settings().demo,
     )
-
-
-def _demo() -> demo.Status | None:
-    """How far the demo is, where it is not there yet."""
-    settings = get_settings()
-    status = demo.read(settings.home) if settings.demo else None
-    return status if status is not None and status.stage != "done" else None
 
 
 @router.get("/projects/new")

@@ -7,6 +7,8 @@ from importlib import import_module
 
 import pytest
 
+from app.demo import status as demo
+from app.settings import get_settings
 from tests.pages.conftest import SECRET_NAME, Cast, soup
 
 OF_EVERYBODY = ("/projects", "/keys")
@@ -138,3 +140,19 @@ def test_a_page_that_is_not_there_is_a_page(cast: Cast) -> None:
     assert soup(answer).find("h1").string == "Not found"
     script = cast.owner.get("/nowhere", headers={"Accept": "application/json"})
     assert script.headers["Content-Type"] == "application/problem+json"
+
+
+def test_the_demo_says_how_far_it_is_until_it_is_there(
+    cast: Cast, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = get_settings().home
+    monkeypatch.setattr(get_settings(), "demo", True)
+    assert soup(cast.admin.get("/projects")).select_one("[hx-get='/demo/progress']") is not None
+    demo.write(home, demo.Status("fetching", "Fetching the model.", 30, 120))
+    notice = soup(cast.admin.get("/demo/progress"))
+    assert "Fetching the model." in notice.text
+    assert (notice.progress["value"], notice.progress["max"]) == ("30", "120")
+    demo.write(home, demo.Status("done", "It is there."))
+    assert cast.admin.get("/demo/progress").status_code == 204
+    assert "HX-Refresh" not in cast.admin.get("/demo/progress").headers
+    assert "HX-Refresh" in cast.admin.get("/demo/progress?waited=yes").headers
