@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import redis
+from argon2 import PasswordHasher
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.people import passwords
 from app.stack import process
 from app.stack.home import secret
 from app.stack.postgres import Postgres
@@ -80,6 +82,8 @@ class _OneRun:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The tests make hundreds of people: a weak hash in this process, the real one in the stack's
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     config.pluginmanager.register(_OneRun())
 
 
@@ -144,7 +148,6 @@ def database(environment: dict[str, str]) -> Engine:
     from app.database import Base, get_engine
 
     engine = get_engine()
-    tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -154,7 +157,10 @@ def database(environment: dict[str, str]) -> Engine:
             )
         )
         connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        # without the triggers of foreign keys: an eighth of the time that TRUNCATE takes
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        for table in Base.metadata.sorted_tables:
+            connection.execute(text(f'DELETE FROM "{table.name}"'))
     with redis.Redis.from_url(environment["ACTIVEDPO_REDIS_URL"]) as client:
         client.flushdb()
     return engine
