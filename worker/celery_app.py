@@ -14,7 +14,7 @@ from uuid import UUID
 from celery import Celery, signals
 
 from app.settings import get_settings
-from worker import logs, reconciler
+from worker import judge, logs, reconciler
 from worker.device import Device
 from worker.oracle import Office
 from worker.task import task
@@ -54,7 +54,7 @@ app.conf.update(
 @lru_cache(maxsize=1)
 def device() -> Device:
     """The accelerator of this worker process."""
-    return Device()
+    return Device(otherwise=judge.one_batch)
 
 
 @lru_cache(maxsize=1)

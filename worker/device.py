@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from activedpo.errors import ActiveDPOError
+from app import faults
 from app.database import transaction
 from app.rounds import runs, stages
 from app.rounds.models import Run
@@ -105,6 +106,7 @@ class Device:
 
     def _attempt(self, run: Run) -> None:
         log.info("run_taken")
+        faults.point(f"{run.kind}.taken")
         try:
             self._carry_out(run)
         except HoldLostError:
@@ -125,6 +127,7 @@ class Device:
     def _carry_out(self, run: Run) -> None:
         job, settings = JOBS[run.kind], get_settings()
         work = _loaded(job, run)
+        faults.point(f"{run.kind}.loaded")
         progress = Progress("loading", 0, run.total)
         hold = Hold(
             run.id,
@@ -138,8 +141,10 @@ class Device:
             try:
                 answer = self.accelerator.run(run.kind, job.WORK.pack(work), progress.update)
                 outcome = job.OUTCOME.unpack(answer)
+                faults.point(f"{run.kind}.computed")
                 if run.kind == "train":
                     outcome = train.keep(work, outcome)
+                    faults.point("train.kept")
             except Exception as error:
                 if hold.lost.is_set():
                     raise HoldLostError from error
@@ -162,7 +167,13 @@ def _loaded(job: Job, run: Run) -> Any:
 
 
 def _publish(job: Job, run: Run, work: Any, outcome: Any) -> None:
-    _under_hold(run, lambda session, mine: job.store(session, mine, work, outcome))
+    def write(session: Session, mine: Run) -> None:
+        job.store(session, mine, work, outcome)
+        session.flush()
+        faults.point(f"{run.kind}.committing")
+
+    _under_hold(run, write)
+    faults.point(f"{run.kind}.committed")
 
 
 @patiently

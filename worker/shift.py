@@ -100,7 +100,8 @@ def claim(session: Session, held: Held, count: int, *, first: bool) -> list[Clai
     Raises:
         HoldLostError: somebody else has the oracle, or nobody wants it any more.
     """
-    if not queries.wanted(session, held.id, held.attempt):
+    # Under its lock: a claim is made before a detachment, which gives it back, or not at all
+    if queries.held(session, held.id, held.attempt) is None:
         raise HoldLostError
     project = session.get_one(Project, held.project_id)
     old = labelling.held_claims(session, project, held.person_id) if first else []
