@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +18,9 @@ from activedpo import types
 from activedpo.errors import ActiveDPOError, ContextOverflow
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
-from app.rounds import events, selection, stages
+from app.rounds import events, features, selection, stages
 from app.rounds.models import Round, Run
-from worker import models
+from worker import measure, models
 from worker.loaded import Models, as_prompt
 from worker.report import Report
 from worker.work import Asked, GenerateOutcome, GenerateWork, LeftOut, Scored, Setting, Wire
@@ -42,12 +43,16 @@ def load(session: Session, run: Run) -> GenerateWork:
     project = session.get_one(Project, run.project_id)
     policy = session.get(Policy, round.policy_in_id) if round.policy_in_id else None
     entropy = selection.needs_entropy(project, policy)
+    kind = selection.needs_features(project, policy)
+    past = features.labelled(session, policy) if kind and run.shard == 0 else []
     return GenerateWork(
         setting=models.setting_of(project, round, policy, salt=run.shard),
         prompts=_prompts(session, run.input.get("prompts", [])),
         pairs=_imported(session, run.input.get("pairs", [])),
         generation=project.generation,
         entropy_samples=int(project.generation.get("entropy_samples", 8)) if entropy else 0,
+        features=kind,
+        labelled=[library_pair(one.pair, one.prompt_content) for one in past],
     )
 
 
@@ -68,10 +73,12 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
         pairs,
         reference,
         work.setting.beta,
+        hidden=work.features == "hidden",
         token_budget=work.generation.get("batch_tokens"),
         progress=report.of("scoring"),
     )
     entropy = _entropy(policy, pairs, work, report)
+    seen = measure.of_pool(policy, pairs, work.features, scores.hidden)
     scored = [
         Scored(
             key=key,
@@ -83,10 +90,12 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
             ref_logp_b=float(scores.ref_logp_b[i]),
             margin=float(scores.margin[i]),
             entropy=entropy[i],
+            features=seen[i],
         )
         for i, (key, pair) in enumerate(zip(keys, pairs, strict=True))
     ]
-    return OUTCOME.pack(GenerateOutcome(scored, left_out))
+    labelled = measure.of_labelled(policy, work)
+    return OUTCOME.pack(GenerateOutcome(scored, left_out, labelled))
 
 
 def store(session: Session, run: Run, work: GenerateWork, outcome: GenerateOutcome) -> None:
@@ -98,6 +107,7 @@ def store(session: Session, run: Run, work: GenerateWork, outcome: GenerateOutco
         session.execute(_COUNT_USE, {"ids": list(uses), "uses": list(uses.values())})
     else:
         _update_pairs(session, round, outcome)
+    measure.keep(session, outcome.labelled)
     if outcome.left_out:
         _note_left_out(session, run, round, outcome.left_out)
     stages.generated(session, run)
@@ -289,6 +299,7 @@ def _numbers(row: Scored, round: Round) -> dict[str, Any]:
         "ref_logp_b": row.ref_logp_b,
         "margin": row.margin,
         "entropy": row.entropy,
+        "features": None if row.features is None else b64decode(row.features),
         "scored_by": round.policy_in_id,
         "scored_at": dt.datetime.now(dt.UTC),
     }

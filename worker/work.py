@@ -79,18 +79,27 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class GenerateWork:
-    """A shard: ``prompts`` to answer twice each, or imported ``pairs`` to score as they are."""
+    """A shard: ``prompts`` to answer twice each, or imported ``pairs`` to score as they are.
+
+    ``features``: the kind that the acquisition looks at, or "". ``labelled``: pairs of earlier
+    batches, whose features the first shard measures again, as the policy sees them now.
+    """
 
     setting: Setting
     prompts: list[Asked]
     pairs: list[Pair]
     generation: dict[str, Any]
     entropy_samples: int
+    features: str = ""
+    labelled: list[Pair] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A pair with its numbers; ``key`` is its prompt's id, or its own where it was imported."""
+    """A pair with its numbers; ``key`` is its prompt's id, or its own where it was imported.
+
+    ``features``, where the acquisition looks at them: (2, d) float32 in base 64.
+    """
 
     key: str
     pair: Pair
@@ -101,14 +110,16 @@ class Scored:
     ref_logp_b: float
     margin: float
     entropy: float | None
+    features: str | None = None
 
 
 @dataclass(frozen=True)
 class GenerateOutcome:
-    """The shard, scored, and what did not fit."""
+    """The shard, scored, and what did not fit; features of the labelled pairs by id."""
 
     scored: list[Scored]
     left_out: list[LeftOut]
+    labelled: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

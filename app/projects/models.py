@@ -142,6 +142,7 @@ class Pair(Identified, Base):
     ref_logp_b: Mapped[float | None]
     margin: Mapped[float | None]
     entropy: Mapped[float | None]
+    features: Mapped[bytes | None]  # (2, d) float32: what the acquisition looked at
     scored_by: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("policies.id", ondelete="SET NULL")
     )

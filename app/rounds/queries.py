@@ -99,7 +99,7 @@ def sample_pool(
 
 
 def pool_of(session: Session, round_id: uuid.UUID) -> Sequence[Any]:
-    """(id, margin, entropy, log-probs) of the round's pairs that may be selected, by id."""
+    """Numbers and features of the round's pairs that may be selected, by id."""
     return session.execute(
         select(
             Pair.id,
@@ -109,6 +109,7 @@ def pool_of(session: Session, round_id: uuid.UUID) -> Sequence[Any]:
             Pair.logp_b,
             Pair.ref_logp_a,
             Pair.ref_logp_b,
+            Pair.features,
         )
         .where(Pair.round_id == round_id, Pair.state == "pool")
         .order_by(Pair.id)

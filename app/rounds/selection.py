@@ -21,7 +21,7 @@ from activedpo import acquisition
 from activedpo.types import Scores
 from app.policies.models import Policy
 from app.projects.models import Project
-from app.rounds import queries
+from app.rounds import features, queries
 from app.rounds.models import Round
 
 Pool = Sequence[Any]
@@ -111,15 +111,21 @@ def store(
 def strategy_for(project: Project, policy_in: Policy | None) -> tuple[str, str | None]:
     """The strategy this round uses, and why where it is not the project's own.
 
-    Before the first training π_θ = π_0 and every margin is 0, so a strategy that reads
-    margins would rank noise: the project's cold start takes its place (Muldrew et al. 2024
-    saw no difference at the first step).
+    Before the first training π_θ = π_0, every margin is 0 and there is no label, so a strategy
+    that reads margins or learns from labels would rank noise: the project's cold start takes
+    its place (Muldrew et al. 2024 saw no difference at the first step).
     """
+    wanted = acquisition.strategy(project.acquisition)
     base = policy_in is None or policy_in.kind == "base"
-    if base and acquisition.strategy(project.acquisition).needs_margin:
+    if base and wanted.needs_margin:
         return project.cold_start, (
             f"{project.acquisition} reads margins, and before the first training every margin "
             f"is 0: {project.cold_start} chose this batch."
+        )
+    if base and wanted.needs_past:
+        return project.cold_start, (
+            f"{project.acquisition} learns from labels, and before the first training there are "
+            f"none: {project.cold_start} chose this batch."
         )
     return project.acquisition, None
 
@@ -129,12 +135,18 @@ def needs_entropy(project: Project, policy_in: Policy | None) -> bool:
     return acquisition.needs_entropy(strategy_for(project, policy_in)[0])
 
 
+def needs_features(project: Project, policy_in: Policy | None) -> str:
+    """The kind of features that the round's pool needs: "hidden", "gradient", or "" for none."""
+    return acquisition.needs_features(strategy_for(project, policy_in)[0])
+
+
 def select_batch(session: Session, round: Round, project: Project) -> None:
     """Rank the round's scored pool and open M pairs of it."""
     pool = queries.pool_of(session, round.id)
     policy_in = session.get(Policy, round.policy_in_id) if round.policy_in_id else None
     strategy, why = strategy_for(project, policy_in)
-    order = _ranked(strategy, pool, project.batch_size, round.seed)
+    seen, past = _features(session, strategy, pool, policy_in)
+    order = _ranked(strategy, pool, project.batch_size, round.seed, seen, past)
     rng = np.random.default_rng([round.seed, 1])
     batch = choose(order, project.batch_size, project.audit_fraction, rng)
     store(session, round, project, [row.id for row in pool], batch)
@@ -157,22 +169,43 @@ def select_at_random(session: Session, round: Round, project: Project) -> None:
     round.metrics = {**round.metrics, "acquisition": "random", "audit": len(audit)}
 
 
-def _ranked(strategy: str, pool: Pool, m: int, seed: int) -> NDArray[np.int64]:
+def _ranked(
+    strategy: str,
+    pool: Pool,
+    m: int,
+    seed: int,
+    seen: NDArray[np.float64] | None = None,
+    past: acquisition.Past | None = None,
+) -> NDArray[np.int64]:
     """The whole pool in the order of ``strategy``: its own choice of M, then all the others.
 
     M matters to a strategy that shortlists; the tail is only for pairs that everyone skips.
     """
     if not pool:
         return np.zeros(0, dtype=np.int64)
-    scores, entropy = _scores(pool), _column(pool, "entropy")
+    return acquisition.rank(
+        strategy,
+        _scores(pool),
+        m,
+        seed=seed,
+        entropy=_column(pool, "entropy"),
+        size=len(pool),
+        features=seen,
+        past=past,
+        ids=[str(row.id) for row in pool],
+    )
 
-    def ranked(count: int | None) -> NDArray[np.int64]:
-        return acquisition.acquire(
-            strategy, scores, count, seed=seed, entropy=entropy, size=len(pool)
-        )
 
-    first, everything = ranked(min(m, len(pool))), ranked(None)
-    return np.concatenate([first, everything[~np.isin(everything, first)]])
+def _features(
+    session: Session, strategy: str, pool: Pool, policy_in: Policy | None
+) -> tuple[NDArray[np.float64] | None, acquisition.Past | None]:
+    """What the strategy looks at: features of the pool, and of what was labelled before."""
+    if not acquisition.needs_features(strategy):
+        return None, None
+    found = features.unpack([row.features for row in pool])
+    if found is None:
+        return None, None
+    return found, features.past_of(session, policy_in, found.shape[2])
 
 
 def _column(pool: Pool, name: str) -> NDArray[np.float64] | None:
