@@ -299,6 +299,11 @@ def _retake(session: Session, place: _Place) -> None:
 
 
 def _say(session: Session, preference: Preference, answer: Answer, place: _Place) -> None:
+    say(preference, answer, place.claim.created_at, queries.now(session))
+
+
+def say(preference: Preference, answer: Answer, claimed_at: dt.datetime, now: dt.datetime) -> None:
+    """Write an answer into a preference: the side becomes a completion."""
     left_is = preference.left_is
     sides = {"left": left_is, "right": "b" if left_is == "a" else "a"}
     preference.choice = answer.choice
@@ -307,28 +312,28 @@ def _say(session: Session, preference: Preference, answer: Answer, place: _Place
     preference.rationale = answer.rationale
     preference.p_left = answer.p_left
     preference.judge = answer.judge
-    now = queries.now(session)
     preference.updated_at = now
     preference.seconds = (
-        answer.seconds
-        if answer.seconds is not None
-        else (now - place.claim.created_at).total_seconds()
+        answer.seconds if answer.seconds is not None else (now - claimed_at).total_seconds()
+    )
+
+
+def version_of(preference: Preference) -> PreferenceVersion:
+    """The preference as it is, for its history."""
+    return PreferenceVersion(
+        preference_id=preference.id,
+        version=preference.version,
+        choice=preference.choice,
+        chosen=preference.chosen,
+        strength=preference.strength,
+        rationale=preference.rationale,
+        p_left=preference.p_left,
+        judge=preference.judge,
     )
 
 
 def _remember(session: Session, preference: Preference) -> None:
-    session.add(
-        PreferenceVersion(
-            preference_id=preference.id,
-            version=preference.version,
-            choice=preference.choice,
-            chosen=preference.chosen,
-            strength=preference.strength,
-            rationale=preference.rationale,
-            p_left=preference.p_left,
-            judge=preference.judge,
-        )
-    )
+    session.add(version_of(preference))
     session.flush()
 
 

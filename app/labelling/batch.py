@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,11 +13,15 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
+from app.database import new_id
 from app.errors import Conflict, NotFound, Problem
-from app.labelling import actions
+from app.labelling import actions, queries
 from app.labelling.actions import Answer
 from app.labelling.models import Claim, Preference
-from app.projects.models import Pair
+from app.projects.models import Pair, Project
+from app.rounds import actions as rounds
+from app.rounds import queries as round_queries
+from app.rounds.models import Round
 
 log = structlog.get_logger()
 DEADLOCK = "40P01"
@@ -65,10 +71,12 @@ def prefer_all(
     forbidden = {
         project: _refusal(allowed, project) for project in {p for p, *_ in places.values()}
     }
-    outcomes: dict[int, Outcome] = {}
+    outcomes = _plain_ones(session, answers, places, forbidden, person_id)
     # Locks in one order for everybody: rounds by id, in them pairs by id, pairs of no round last
     for i in sorted(range(len(answers)), key=lambda i: _order(places.get(answers[i][0]))):
         claim, answer = answers[i]
+        if i in outcomes:
+            continue
         if claim not in places:
             outcomes[i] = Outcome(problem=NotFound("There is no such claim of yours."))
         elif (problem := forbidden[places[claim][0]]) is not None:
@@ -76,6 +84,86 @@ def prefer_all(
         else:
             outcomes[i] = _one(session, claim, person_id, answer)
     return [outcomes[i] for i in range(len(answers))]
+
+
+def _plain_ones(
+    session: Session,
+    answers: Sequence[tuple[uuid.UUID, Answer]],
+    places: dict[uuid.UUID, Place],
+    forbidden: dict[uuid.UUID, Problem | None],
+    person_id: uuid.UUID,
+) -> dict[int, Outcome]:
+    """What may be stored set by set, with the outcome that one by one would have, much faster.
+
+    That is a side or tie for a claim that is held, on a pair of one slot, in an open batch; all
+    else is left to :func:`app.labelling.actions.prefer`.
+    """
+    often = Counter(claim for claim, _ in answers)
+    by_round: dict[uuid.UUID, dict[uuid.UUID, int]] = {}
+    for i, (claim, answer) in enumerate(answers):
+        place = places.get(claim)
+        if place is None or often[claim] > 1 or answer.choice == "skip":
+            continue
+        if forbidden[place[0]] is None and place[1] is not None:
+            by_round.setdefault(place[1], {})[claim] = i
+    outcomes: dict[int, Outcome] = {}
+    for round_id in sorted(by_round, key=str):
+        wanted = by_round[round_id]
+        given = {claim: answers[i][1] for claim, i in wanted.items()}
+        try:
+            with session.begin_nested():
+                stored = _together(session, round_id, given, person_id)
+        except IntegrityError as error:
+            log.info("answers_collided", constraint=_constraint(error))
+            continue
+        outcomes |= {wanted[p.claim_id]: Outcome(p, True) for p in stored}
+    return outcomes
+
+
+def _together(
+    session: Session,
+    round_id: uuid.UUID,
+    given: dict[uuid.UUID, Answer],
+    person_id: uuid.UUID,
+) -> list[Preference]:
+    round = round_queries.lock_round(session, round_id)
+    if round is None or round.state != "labelling":
+        return []
+    project = session.get_one(Project, round.project_id)
+    if project.adjudicate:
+        return []
+    held = queries.plain_claims(
+        session, round, list(given), person_id, round.needed - round.answered
+    )
+    if not held:
+        return []
+    now = queries.now(session)
+    stored = [_preference(claim, round, given[claim.id], now) for claim in held]
+    session.add_all(stored)
+    session.flush()
+    session.add_all([actions.version_of(preference) for preference in stored])
+    queries.fill(session, held)
+    session.flush()
+    round.answered += len(stored) - 1
+    rounds.count_answered(session, round, project)
+    return stored
+
+
+def _preference(claim: Claim, round: Round, answer: Answer, now: dt.datetime) -> Preference:
+    preference = Preference(
+        project_id=claim.project_id,
+        round_id=round.id,
+        pair_id=claim.pair_id,
+        claim_id=claim.id,
+        person_id=claim.person_id,
+        left_is=claim.left_is,
+        version=1,
+        late=False,
+        review=False,
+    )
+    preference.id = new_id()
+    actions.say(preference, answer, claim.created_at, now)
+    return preference
 
 
 Place = tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]

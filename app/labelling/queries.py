@@ -216,6 +216,42 @@ def claims_on(session: Session, pair_id: uuid.UUID) -> list[Claim]:
     )
 
 
+def plain_claims(
+    session: Session, round: Round, ids: Sequence[uuid.UUID], person_id: uuid.UUID, most: int
+) -> list[Claim]:
+    """The person's live claims among ``ids`` on open pairs of one slot, pairs and claims locked."""
+    return list(
+        session.scalars(
+            select(Claim)
+            .join(Pair, Pair.id == Claim.pair_id)
+            .where(
+                Claim.id.in_(ids),
+                Claim.person_id == person_id,
+                Claim.state == "live",
+                Claim.slot == 0,
+                Pair.round_id == round.id,
+                Pair.state == "open",
+                Pair.slots == 1,
+            )
+            .order_by(Pair.id)
+            .limit(most)
+            .with_for_update(of=(Pair, Claim))
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def fill(session: Session, claims: Sequence[Claim]) -> None:
+    """Mark claims, and their pairs, as answered."""
+    ids, pairs = [claim.id for claim in claims], [claim.pair_id for claim in claims]
+    for change in (
+        update(Claim).where(Claim.id.in_(ids)).values(state="answered"),
+        update(Pair).where(Pair.id.in_(pairs)).values(state="answered"),
+    ):
+        # whoever reads one of these rows again asks the database for it
+        session.execute(change, execution_options={"synchronize_session": False})
+
+
 def untouched_pair(session: Session, round_id: uuid.UUID, instead_of: Pair) -> Pair | None:
     """The least wanted open pair of the round that nobody has looked at, locked."""
     touched = select(Claim.id).where(Claim.pair_id == Pair.id)
