@@ -93,11 +93,11 @@ def _answers(session: Session, ids: Sequence[uuid.UUID]) -> defaultdict[uuid.UUI
 
 def pool(
     session: Session, round: Round, limit: int
-) -> Sequence[Row[uuid.UUID, float | None, float | None, bool, bool]]:
-    """(id, entropy, margin, in the batch, audit) of scored pairs, those of the batch first."""
+) -> Sequence[Row[uuid.UUID, float | None, float | None, bool, bool, int | None]]:
+    """(id, entropy, margin, in the batch, audit, rank) of scored pairs, the batch first."""
     chosen = in_batch(round)
     return session.execute(
-        select(Pair.id, Pair.entropy, Pair.margin, chosen.label("chosen"), Pair.audit)
+        select(Pair.id, Pair.entropy, Pair.margin, chosen.label("chosen"), Pair.audit, Pair.rank)
         .where(Pair.round_id == round.id, Pair.margin.is_not(None))
         .order_by(chosen.desc(), Pair.rank)
         .limit(limit)
@@ -116,6 +116,12 @@ def labellers(session: Session, round_id: uuid.UUID) -> list[Labeller]:
         .order_by(answered.desc(), Person.email)
     )
     return [Labeller(name or email, done, has) for name, email, done, has in rows if done or has]
+
+
+def round_numbered(session: Session, project_id: uuid.UUID, number: int) -> Round | None:
+    """The round of a project with that number."""
+    query = select(Round).where(Round.project_id == project_id, Round.number == number)
+    return session.scalar(query)
 
 
 def newest_events(session: Session, round_id: uuid.UUID, limit: int) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -104,7 +105,9 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
     )
 
 
-def _moving(db: Session, actor: Actor, round: Round) -> dict[str, Any]:
+def _moving(
+    db: Session, actor: Actor, round: Round, pace: story.Pace | None = None
+) -> dict[str, Any]:
     """What changes while a round runs."""
     project = db.get_one(Project, round.project_id)
     runs = queries.runs_of(db, round.id)
@@ -114,10 +117,10 @@ def _moving(db: Session, actor: Actor, round: Round) -> dict[str, Any]:
         "p": f"/projects/{project.id}",
         "round": round,
         "can_manage": _manages(db, actor, project),
-        "is_last": queries.last_number(db, project.id) == round.number,
+        "next_round": figures.round_numbered(db, project.id, round.number + 1),
         "headline": story.headline(round),
         "stages": story.stages(round),
-        "working": story.working(round, runs),
+        "working": story.working(round, runs, pace),
         "labelling": round.needed > 0 and round.state not in ("queued", "generating"),
         "people": figures.labellers(db, round.id),
         "outcome": story.outcome(round.metrics, trained=trained),
@@ -128,7 +131,8 @@ def _moving(db: Session, actor: Actor, round: Round) -> dict[str, Any]:
 def _how(round: Round) -> str:
     metrics = round.metrics
     if metrics.get("acquisition_note"):
-        return str(metrics["acquisition_note"])
+        note = str(metrics["acquisition_note"])
+        return note[:1].upper() + note[1:]
     name = str(metrics.get("acquisition", "")).replace("_", " ")
     pool = metrics.get("pool")
     of = f" of a pool of {pool}" if pool else ""
@@ -137,22 +141,24 @@ def _how(round: Round) -> str:
 
 
 def _scatter(db: Session, round: Round) -> charts.Plot | None:
+    """The pool by margin and entropy; where entropy was not needed, by rank and margin."""
     rows = figures.pool(db, round, MOST_DOTS)
-    with_entropy = any(row.entropy is not None for row in rows)
-    dots = [
-        charts.Dot(
-            x=row.margin,
-            y=row.entropy if with_entropy and row.entropy is not None else abs(row.margin),
-            title=f"margin {row.margin:.3g}"
-            + (f", entropy {row.entropy:.3g}" if row.entropy is not None else ""),
-            kind="audit" if row.audit else "chosen" if row.chosen else "",
-            href=f"#pair-{row.id}" if row.chosen else None,
-        )
-        for row in rows
-        if not with_entropy or row.entropy is not None
-    ]
-    y_label = "entropy, nats" if with_entropy else "|margin|"
-    return charts.scatter("Pool by margin and entropy", "margin of implicit rewards", y_label, dots)
+    if len({row.margin for row in rows}) < 2:
+        return None  # before the first training every margin is 0
+    if any(row.entropy is not None for row in rows):
+        dots = [_dot(row, row.margin, row.entropy) for row in rows if row.entropy is not None]
+        title, x, y = "Pool by margin and entropy", "margin of implicit rewards", "entropy, nats"
+    else:
+        dots = [_dot(row, row.rank + 1, row.margin) for row in rows if row.rank is not None]
+        title, x, y = "Pool by rank and margin", "rank", "margin of implicit rewards"
+    return charts.scatter(title, x, y, dots)
+
+
+def _dot(row: Any, x: float, y: float) -> charts.Dot:
+    entropy = f", entropy {row.entropy:.3g}" if row.entropy is not None else ""
+    kind = "audit" if row.audit else "chosen" if row.chosen else ""
+    href = f"#pair-{row.id}" if row.chosen else None
+    return charts.Dot(x, y, f"margin {row.margin:.3g}{entropy}", kind, href)
 
 
 @router.post("/rounds/{round_id}/{verb}", dependencies=[Checked])
@@ -180,9 +186,10 @@ def events(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) -> S
 
 async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> AsyncIterator[bytes]:
     sent: dict[str, str] = {}
+    pace: story.Pace | None = None
     looks = int(LONGEST_STREAM_SECONDS / LOOK_EVERY_SECONDS)
     for _ in range(looks):
-        parts, over = await run_in_threadpool(_look, request, actor, round_id)
+        parts, over, pace = await run_in_threadpool(_look, request, actor, round_id, pace)
         for name, part in parts.items():
             if sent.get(name) != part:
                 sent[name] = part
@@ -193,14 +200,17 @@ async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> Async
         await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
-def _look(request: Request, actor: Actor, round_id: uuid.UUID) -> tuple[dict[str, str], bool]:
+def _look(
+    request: Request, actor: Actor, round_id: uuid.UUID, before: story.Pace | None
+) -> tuple[dict[str, str], bool, story.Pace | None]:
     with transaction() as db:
         round = db.get(Round, round_id)
         if round is None:
-            return {}, True
-        context = _moving(db, actor, round)
+            return {}, True, None
+        pace = story.Pace.after(before, round, time.monotonic())
+        context = _moving(db, actor, round, pace)
         parts = {
             "round": html(request, "rounds/_live.html", **context),
             "figures": html(request, "rounds/_figures.html", **context),
         }
-        return parts, round.state in CLOSED
+        return parts, round.state in CLOSED, pace

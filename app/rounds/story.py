@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +54,35 @@ class Working:
     total: int
     left: float | None
     rate: str | None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a stage goes: what was done when it was first looked at, and now.
+
+    Counted from the first look and not from the start of the run, which includes the loading of
+    the model and the stages before. ``now`` and ``since`` are in seconds of one clock.
+    """
+
+    stage: str
+    first: int
+    since: float
+    done: int
+    now: float
+
+    @classmethod
+    def after(cls, before: Pace | None, round: Round, now: float) -> Pace:
+        """The pace with one more look at the round."""
+        stage, done = round.stage or "", round.progress_done
+        if before is None or before.stage != stage or done < before.done:
+            return cls(stage, done, now, done, now)
+        return cls(stage, before.first, before.since, done, now)
+
+    @property
+    def per_second(self) -> float | None:
+        """Units a second; None while there is too little to tell."""
+        seconds, made = self.now - self.since, self.done - self.first
+        return made / seconds if seconds >= 3 and made >= 2 else None
 
 
 @dataclass(frozen=True)
@@ -117,23 +145,20 @@ def _share(round: Round) -> str:
     return formats.percent(min(1.0, round.progress_done / round.progress_total))
 
 
-def working(round: Round, runs: Sequence[Run], now: dt.datetime | None = None) -> Working | None:
+def working(round: Round, runs: Sequence[Run], pace: Pace | None = None) -> Working | None:
     """What the worker does for the round now; None while none is needed."""
     if round.state not in ("queued", "generating", "training", "evaluating"):
         return None
-    held = [run for run in runs if run.state == "running"]
-    if not held:
+    if all(run.state != "running" for run in runs):
         return Working("Waiting for a worker", 0, 0, None, None)
     what = STAGE_WORDS.get(round.stage or "", (round.stage or "working").capitalize())
     done, total = round.progress_done, round.progress_total
-    started = min((run.started_at for run in held if run.started_at), default=None)
-    left = rate = None
-    if started is not None and 0 < done < total:
-        seconds = ((now or dt.datetime.now(dt.UTC)) - started).total_seconds()
-        if seconds > 2:
-            left = seconds / done * (total - done)
-            rate = f"{formats.number(60 * done / seconds, 0)} per minute"
-    return Working(what, done, total, left, rate)
+    speed = pace.per_second if pace else None
+    if speed is None or done >= total:
+        return Working(what, done, total, None, None)
+    return Working(
+        what, done, total, (total - done) / speed, f"{formats.number(60 * speed, 0)} per minute"
+    )
 
 
 def outcome(metrics: dict[str, Any], *, trained: bool) -> list[Outcome]:
