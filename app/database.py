@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from uuid6 import uuid7
 
-from app import jobs
+from app import faults, jobs
 from app.settings import get_settings
 
 Json = dict[str, Any]
@@ -104,6 +104,8 @@ def transaction() -> Iterator[Session]:
 def _request_session() -> Iterator[Session]:
     with transaction() as session:
         yield session
+        faults.point("request.committing")
+    faults.point("request.committed")
 
 
 # scope="function": the commit happens before the response is sent, so a commit that

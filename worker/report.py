@@ -8,6 +8,8 @@ from multiprocessing.connection import Connection
 
 import orjson
 
+from app import faults
+
 EVERY_SECONDS = 0.25
 
 
@@ -29,6 +31,7 @@ class Report:
         self._sent_at, self._stage = now, stage
         progress = {"stage": stage, "done": done, "total": total, "checkpoint": checkpoint}
         self._pipe.send_bytes(orjson.dumps({"progress": progress}))
+        faults.point(f"child.{stage}")
 
     def of(self, stage: str) -> Callable[[int, int], None]:
         """A callback ``(done, total)`` for one stage."""
