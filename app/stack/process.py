@@ -102,7 +102,7 @@ def see_off(pids: Iterable[tuple[int, float]], seconds: float = 10) -> None:
 def _alive(one: psutil.Process) -> bool:
     # A zombie has ended; in a container its new parent may never ask for its exit code
     try:
-        return one.is_running() and one.status() != psutil.STATUS_ZOMBIE
+        return bool(one.is_running() and one.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
