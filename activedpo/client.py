@@ -1,0 +1,388 @@
+"""The HTTP API from Python, for oracles and scripts: :class:`Client` and :class:`AsyncClient`.
+
+Retries cannot double a label: an answer is told by its claim, so the same answer sent again is the
+same preference, and claims whose reply was lost are looked up instead of claimed anew.
+
+    with Client("http://127.0.0.1:8000", key) as client:
+        for claim in client.claims(project, count=10):
+            client.answer(Answer(claim.id, "left"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import httpx
+
+from activedpo.errors import ActiveDPOError
+from activedpo.types import Prompt
+
+T = TypeVar("T")
+TRIES = 6
+LONGEST_PAUSE = 30.0
+MOST_CLAIMS, MOST_ANSWERS = 100, 500
+PASSING = frozenset({429, 502, 503, 504})
+
+
+class ApiError(ActiveDPOError):
+    """The server refused a call; ``problem`` is its RFC 9457 document."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
+        self.status, self.problem = status, dict(problem)
+
+
+class Unreachable(ActiveDPOError):
+    """The server did not answer, after retries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A pair to answer, as this annotator sees it."""
+
+    id: str
+    prompt: Prompt
+    left: str
+    right: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of a claim.
+
+    Attributes:
+        choice: "left", "right", "tie", "both_bad" or "skip".
+        p_left: probability that the left one is better; on the side of ``choice``.
+        judge: {"name", "version", "prompt_hash", ...}, kept with the label.
+    """
+
+    claim: str
+    choice: str
+    strength: int | None = None
+    rationale: str | None = None
+    p_left: float | None = None
+    judge: Mapping[str, Any] | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an answer: 201 stored, 200 said before, else why not."""
+
+    claim: str | None
+    status: int
+    preference: str | None
+    detail: str | None
+
+    @property
+    def stored(self) -> bool:
+        """Whether the server has the label."""
+        return self.status in (200, 201)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request. ``again``: sending it twice does no harm."""
+
+    method: str
+    path: str
+    json: Any = None
+    params: Mapping[str, Any] | None = None
+    again: bool = True
+    wait: float = 0.0
+
+
+class LostReplyError(Exception):
+    """A request that must not be sent twice may have arrived."""
+
+
+Steps = Generator[_Call, Any, T]
+"""A verb: yields requests, receives the JSON of their answers, returns its outcome."""
+
+
+class _Verbs:
+    """What a client can do, told as steps; the clients below carry them out."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def _claims(self, project: str, count: int, wait: float) -> Steps[list[Claim]]:
+        body = {"count": min(count, MOST_CLAIMS)} | ({"wait": wait} if wait else {})
+        path = f"/projects/{project}/claims"
+        try:
+            found = yield _Call("POST", path, body, again=False, wait=wait)
+        except LostReplyError:
+            found = yield _Call("GET", path)  # what the lost reply would have told
+            found = {"items": [c for c in found["items"] if c["id"] not in self._known]}
+        return self._new(found["items"])
+
+    def _held(self, project: str) -> Steps[list[Claim]]:
+        found = yield _Call("GET", f"/projects/{project}/claims")
+        return self._new(found["items"])
+
+    def _new(self, items: Sequence[Mapping[str, Any]]) -> list[Claim]:
+        claims = [Claim(**{key: one[key] for key in Claim.__slots__}) for one in items]
+        self._known |= {claim.id for claim in claims}
+        return claims
+
+    def _answer(self, answers: Sequence[Answer]) -> Steps[list[Outcome]]:
+        outcomes: list[Outcome] = []
+        for start in range(0, len(answers), MOST_ANSWERS):
+            part = [_as_item(answer) for answer in answers[start : start + MOST_ANSWERS]]
+            found = yield _Call("POST", "/claims/preferences", {"items": part})
+            outcomes += [_outcome(one) for one in found["items"]]
+        self._known -= {outcome.claim for outcome in outcomes if outcome.claim}
+        return outcomes
+
+    def _release(self, claims: Sequence[str]) -> Steps[None]:
+        for claim in claims:
+            try:
+                yield _Call("POST", f"/claims/{claim}/release")
+            except ApiError as error:
+                if error.status not in (404, 409):
+                    raise
+            self._known.discard(claim)
+
+    def _get(self, path: str, params: Mapping[str, Any] | None) -> Steps[Any]:
+        return (yield _Call("GET", path, params=params))
+
+    def _send(self, method: str, path: str, json: Any) -> Steps[Any]:
+        return (yield _Call(method, path, json, again=method in ("PUT", "DELETE", "PATCH")))
+
+
+def _as_item(answer: Answer) -> dict[str, Any]:
+    return {key: value for key, value in asdict(answer).items() if value is not None}
+
+
+def _outcome(one: Mapping[str, Any]) -> Outcome:
+    return Outcome(one.get("claim"), int(one["status"]), one.get("id"), one.get("detail"))
+
+
+def _read(response: httpx.Response) -> Any:
+    if response.is_success:
+        return response.json() if response.content else None
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {"title": response.reason_phrase, "detail": "no problem document"}
+    raise ApiError(response.status_code, problem if isinstance(problem, dict) else {})
+
+
+class _Patience:
+    """How often and how long a request is tried."""
+
+    def __init__(self, call: _Call, tries: int) -> None:
+        self._call, self._left, self._pause = call, tries, 0.25
+
+    def after_answer(self, response: httpx.Response) -> float | None:
+        """Seconds to wait before another try; None where the answer stands."""
+        if response.status_code not in PASSING or self._left <= 1:
+            return None
+        try:
+            asked = float(response.headers.get("Retry-After", ""))
+        except ValueError:
+            asked = 0.0
+        return max(self._next(), min(asked, 300.0))
+
+    def after_error(self, error: httpx.TransportError) -> float:
+        """Seconds to wait before another try.
+
+        Raises:
+            LostReplyError: the request may have arrived and must not be sent twice.
+            Unreachable: enough was tried.
+        """
+        arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        if arrived and not self._call.again:
+            raise LostReplyError from error
+        if self._left <= 1:
+            raise Unreachable(f"the server does not answer ({type(error).__name__})") from error
+        return self._next()
+
+    def _next(self) -> float:
+        self._left -= 1
+        pause = self._pause * random.uniform(0.8, 1.2)
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        return pause
+
+
+def _settings(url: str, key: str, timeout: float) -> dict[str, Any]:
+    return {
+        "base_url": url.rstrip("/") + "/api/v1",
+        "headers": {"Authorization": f"Bearer {key}", "Accept": "application/json"},
+        "timeout": timeout,
+    }
+
+
+def _request(call: _Call, timeout: float) -> dict[str, Any]:
+    extra = {"json": call.json} if call.json is not None else {}
+    params = {"params": dict(call.params)} if call.params else {}
+    return {**extra, **params, "timeout": timeout + call.wait}
+
+
+class Client(_Verbs):
+    """A blocking client; use it as a context, from any number of threads.
+
+    Args:
+        url: of the site, without /api/v1.
+        key: an API key; scope oracle or annotator is enough to label.
+        timeout: seconds for one answer, a long poll's wait left out.
+        tries: of each request.
+    """
+
+    def __init__(self, url: str, key: str, timeout: float = 60.0, tries: int = TRIES) -> None:
+        super().__init__()
+        self._timeout, self._tries = timeout, tries
+        self._http = httpx.Client(**_settings(url, key, timeout))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def claims(self, project: str, count: int = 1, wait: float = 0.0) -> list[Claim]:
+        """Up to ``count`` further pairs; waits up to ``wait`` seconds where none is free."""
+        return self._do(self._claims(project, count, wait))
+
+    def held(self, project: str) -> list[Claim]:
+        """What is held already, as after a crash."""
+        return self._do(self._held(project))
+
+    def answer(self, *answers: Answer) -> list[Outcome]:
+        """Send any number of answers; each has an outcome of its own, in their order."""
+        return self._do(self._answer(answers))
+
+    def release(self, *claims: str) -> None:
+        """Give claims back, by id."""
+        self._do(self._release(claims))
+
+    def get(self, path: str, **params: Any) -> Any:
+        """GET anything below /api/v1; its JSON."""
+        return self._do(self._get(path, params))
+
+    def send(self, method: str, path: str, json: Any = None) -> Any:
+        """POST, PUT, PATCH or DELETE anything below /api/v1; its JSON."""
+        return self._do(self._send(method, path, json))
+
+    def items(self, path: str, **params: Any) -> Iterator[Any]:
+        """Every item of a list, page after page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, **params, **({"cursor": cursor} if cursor else {}))
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def _do(self, steps: Steps[T]) -> T:
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = self._carry_out(call)
+                except (ApiError, LostReplyError) as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except LostReplyError as error:
+            raise Unreachable("the reply was lost: look whether it was done") from error
+
+    def _carry_out(self, call: _Call) -> Any:
+        patience = _Patience(call, self._tries)
+        while True:
+            try:
+                response = self._http.request(
+                    call.method, call.path, **_request(call, self._timeout)
+                )
+            except httpx.TransportError as error:
+                time.sleep(patience.after_error(error))
+                continue
+            pause = patience.after_answer(response)
+            if pause is None:
+                return _read(response)
+            time.sleep(pause)
+
+
+class AsyncClient(_Verbs):
+    """The same, asynchronous."""
+
+    def __init__(self, url: str, key: str, timeout: float = 60.0, tries: int = TRIES) -> None:
+        super().__init__()
+        self._timeout, self._tries = timeout, tries
+        self._http = httpx.AsyncClient(**_settings(url, key, timeout))
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def claims(self, project: str, count: int = 1, wait: float = 0.0) -> list[Claim]:
+        """As :meth:`Client.claims`."""
+        return await self._do(self._claims(project, count, wait))
+
+    async def held(self, project: str) -> list[Claim]:
+        """As :meth:`Client.held`."""
+        return await self._do(self._held(project))
+
+    async def answer(self, *answers: Answer) -> list[Outcome]:
+        """As :meth:`Client.answer`."""
+        return await self._do(self._answer(answers))
+
+    async def release(self, *claims: str) -> None:
+        """As :meth:`Client.release`."""
+        await self._do(self._release(claims))
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """As :meth:`Client.get`."""
+        return await self._do(self._get(path, params))
+
+    async def send(self, method: str, path: str, json: Any = None) -> Any:
+        """As :meth:`Client.send`."""
+        return await self._do(self._send(method, path, json))
+
+    async def _do(self, steps: Steps[T]) -> T:
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = await self._carry_out(call)
+                except (ApiError, LostReplyError) as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except LostReplyError as error:
+            raise Unreachable("the reply was lost: look whether it was done") from error
+
+    async def _carry_out(self, call: _Call) -> Any:
+        patience = _Patience(call, self._tries)
+        while True:
+            try:
+                response = await self._http.request(
+                    call.method, call.path, **_request(call, self._timeout)
+                )
+            except httpx.TransportError as error:
+                await asyncio.sleep(patience.after_error(error))
+                continue
+            pause = patience.after_answer(response)
+            if pause is None:
+                return _read(response)
+            await asyncio.sleep(pause)
