@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Row, and_, select
+from sqlalchemy.orm import Session, aliased
 
 from app.labelling.models import Preference, PreferenceVersion
+from app.oracles.models import Oracle
 from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round, TrainingLabel
 from app.rounds.queries import seen_by_policy, trains
@@ -84,6 +85,28 @@ def _aggregate(answers: list[Row[Any]], project: Project) -> TrainingPair:
     )
 
 
+def _by_oracle(preference: type[Preference]) -> ColumnElement[bool]:
+    return select(Oracle.id).where(Oracle.person_id == preference.person_id).exists()
+
+
+def _outranked(round: Round) -> ColumnElement[bool]:
+    """Whether an attached oracle's label stands beside one of a person: what people said counts."""
+    theirs, fixed = aliased(Preference), aliased(TrainingLabel)
+    by_people = (
+        select(theirs.id)
+        .join(fixed, fixed.preference_id == theirs.id)
+        .where(
+            fixed.round_id == round.id,
+            theirs.pair_id == Preference.pair_id,
+            theirs.choice != "skip",
+            ~_by_oracle(theirs),
+        )
+        .correlate(Preference)
+        .exists()
+    )
+    return and_(_by_oracle(Preference), by_people)
+
+
 def _frozen(session: Session, round: Round, project: Project) -> Iterable[Row[Any]]:
     query = (
         select(
@@ -103,6 +126,7 @@ def _frozen(session: Session, round: Round, project: Project) -> Iterable[Row[An
         .join(Pair, Pair.id == Preference.pair_id)
         .join(Prompt, Prompt.id == Pair.prompt_id)
         .where(TrainingLabel.round_id == round.id, PreferenceVersion.choice.in_(trains(project)))
+        .where(~_outranked(round))
         .order_by(Pair.id, Preference.id)
     )
     return session.execute(query).all()

@@ -14,6 +14,7 @@ from app.database import transaction
 from app.labelling import actions as labelling
 from app.models import Claim, Oracle, Person, Project
 from app.oracles import actions, queries
+from app.rounds.training_set import training_set
 from tests.oracles.helpers import labels_by, run_oracle
 from worker.oracle import Office
 
@@ -115,6 +116,11 @@ def test_with_people_it_has_slots_of_its_own(lab: Make) -> None:
     assert it.round().state == "training"
     assert len(it.labels()) == 8
     assert not any(label.late for label in it.labels())
+    with transaction() as s:  # what people said outranks
+        trained = training_set(s, it.round())
+        assert len(trained) == 4
+        said = {x.pair_id: x.chosen for x in it.labels() if x.person_id == it.owner_id}
+        assert {t.pair.id: "a" if t.p == 1 else "b" for t in trained} == said
 
 
 def test_with_people_its_abstentions_replace_nothing(lab: Make) -> None:
