@@ -62,3 +62,8 @@ def test_the_signing_key_is_made_once_for_its_owner_only(
     assert len(key) >= 32
     assert settings.signing_key() == key
     assert stat.S_IMODE((tmp_path / "home" / "secret_key").stat().st_mode) == 0o600
+
+
+def test_every_setting_is_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert [name for name in Settings.model_fields if f"| `{name.upper()}` |" not in manual] == []
