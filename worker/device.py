@@ -150,6 +150,8 @@ class Device:
                     raise HoldLostError from error
                 raise
         _publish(job, run, work, outcome)
+        if run.kind == "train":
+            train.clear_scratch(run)
 
     def _close(self, run: Run, end: Callable[[Session, Run], None]) -> None:
         try:

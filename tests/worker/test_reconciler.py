@@ -37,9 +37,10 @@ def test_folders_of_attempts_that_lost_are_swept_and_the_policy_stays(
     (lost / "adapter_model.safetensors").write_bytes(b"half")
     with transaction() as session:
         session.get_one(type(run), run.id).attempt += 1
+    assert not train.scratch_of(run).exists()
     assert reconciler.sweep() == 0  # it may still be writing
     later("rounds", "updated_at")
-    assert train.scratch_of(run).is_dir()
+    train.scratch_of(run).mkdir(parents=True)  # as an attempt that lost leaves it
     assert reconciler.sweep() == 1
     assert not lost.exists()
     assert not train.scratch_of(run).exists()
