@@ -250,7 +250,7 @@ def _lock_preference(
     session: Session, preference_id: uuid.UUID, person_id: uuid.UUID
 ) -> tuple[Preference, _Place]:
     preference = queries.preference_of(session, preference_id, person_id)
-    if preference is None:
+    if preference is None or preference.claim_id is None:
         raise NotFound("There is no such preference of yours.")
     place = _lock(session, preference.claim_id, person_id)
     session.refresh(preference)

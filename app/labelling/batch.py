@@ -116,7 +116,7 @@ def _plain_ones(
         except IntegrityError as error:
             log.info("answers_collided", constraint=_constraint(error))
             continue
-        outcomes |= {wanted[p.claim_id]: Outcome(p, True) for p in stored}
+        outcomes |= {wanted[p.claim_id]: Outcome(p, True) for p in stored if p.claim_id}
     return outcomes
 
 

@@ -65,6 +65,7 @@ class Preference(Identified, Base):
 
     ``review``: a reviewer's answer to a disagreement, which decides.
     ``frozen_in`` is the round whose batch it was fixed in; until then it may be amended.
+    ``recorded``: it came with imported pairs, from outside: no claim, and of no round.
     """
 
     __tablename__ = "preferences"
@@ -79,6 +80,9 @@ class Preference(Identified, Base):
         ),
         CheckConstraint("strength BETWEEN 1 AND 3", name="strength"),
         CheckConstraint("p_left BETWEEN 0 AND 1", name="p_left"),
+        CheckConstraint(
+            "recorded OR (round_id IS NOT NULL AND claim_id IS NOT NULL)", name="recorded"
+        ),
         # one preference a pair and annotator
         Index(
             "uq_preferences_pair_person",
@@ -103,9 +107,9 @@ class Preference(Identified, Base):
     )
 
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
-    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
     pair_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("pairs.id", ondelete="CASCADE"))
-    claim_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("claims.id", ondelete="CASCADE"))
+    claim_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("claims.id", ondelete="CASCADE"))
     person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
     choice: Mapped[str]
     chosen: Mapped[str | None]
@@ -118,6 +122,7 @@ class Preference(Identified, Base):
     version: Mapped[int] = mapped_column(default=1)
     late: Mapped[bool] = mapped_column(default=False)
     review: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    recorded: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     frozen_in: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("rounds.id", ondelete="SET NULL")
     )

@@ -158,12 +158,21 @@ def add_prompts(
 
 @router.post("/{project_id}/pairs", openapi_extra=_accepts(PairsBody))
 def add_pairs(
-    project_id: uuid.UUID, upload: Received, actor: CurrentActor, db: Db
+    project_id: uuid.UUID,
+    upload: Received,
+    actor: CurrentActor,
+    db: Db,
+    labels: Annotated[
+        bool, Query(description="Also store what the file says is better, marked as recorded.")
+    ] = False,
 ) -> dict[str, Any]:
-    """Import pairs of completions that exist already: JSON, or a file."""
+    """Import pairs of completions that exist already: JSON, or a file.
+
+    A file may also be of trl's, Anthropic hh's, LMArena's or AlpacaEval's shape: `shape` says so.
+    """
     project = project_for(db, actor, project_id, "manage")
     given = _rows(upload, PairsBody, imports.PAIR_COLUMNS)
-    return imports.import_pairs(db, project, given).view()
+    return imports.import_pairs(db, project, given, labels=labels, file=upload.name).view()
 
 
 @router.get("/{project_id}/export")

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.database import new_id
 from app.projects import content
+from app.projects.shapes import Label
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class NewPair:
     completion_a: str
     completion_b: str
     external_id: str | None = None
+    label: Label | None = None
 
     @property
     def size(self) -> int:
@@ -60,6 +62,13 @@ _INCOMING = {
         "a": "text",
         "b": "text",
     },
+    "incoming_labels": {
+        "id": "uuid",
+        "hash": "text",
+        "a": "text",
+        "said": "text",
+        "p_a": "float8",
+    },
 }
 
 _INSERT_PROMPTS = text(
@@ -80,6 +89,37 @@ _INSERT_PAIRS = text(
     JOIN prompts ON prompts.project_id = :project AND prompts.content_hash = new.prompt
     ORDER BY new.id
     ON CONFLICT (project_id, content_hash) DO NOTHING
+    """
+)
+
+# Left is what the file calls a; the stored pair may call it b. A pair that waited to be asked
+# about has its answer now; one that a round holds keeps its state.
+_INSERT_LABELS = text(
+    """
+    WITH said AS (
+        SELECT new.id, pairs.id AS pair_id, new.said, new.p_a,
+               CASE WHEN pairs.completion_a = new.a THEN 'a' ELSE 'b' END AS left_is
+        FROM incoming_labels AS new
+        JOIN pairs ON pairs.project_id = :project AND pairs.content_hash = new.hash
+        WHERE pairs.state <> 'equal'
+    ), stored AS (
+        INSERT INTO preferences (id, project_id, pair_id, person_id, choice, chosen, left_is,
+                                 p_left, version, late, recorded)
+        SELECT id, :project, pair_id, :person,
+               CASE said WHEN 'a' THEN 'left' WHEN 'b' THEN 'right' ELSE said END,
+               CASE said WHEN 'a' THEN left_is
+                         WHEN 'b' THEN CASE left_is WHEN 'a' THEN 'b' ELSE 'a' END END,
+               left_is, p_a, 1, false, true
+        FROM said ORDER BY id
+        ON CONFLICT DO NOTHING
+        RETURNING id, pair_id, choice, chosen, p_left
+    ), versions AS (
+        INSERT INTO preference_versions (preference_id, version, choice, chosen, p_left)
+        SELECT id, 1, choice, chosen, p_left FROM stored
+    )
+    UPDATE pairs SET state = CASE WHEN state = 'pool' AND round_id IS NULL THEN 'answered'
+                                  ELSE state END
+    FROM stored WHERE pairs.id = stored.pair_id
     """
 )
 
@@ -110,6 +150,26 @@ def store_pairs(session: Session, project_id: uuid.UUID, batch: Sequence[NewPair
     )
     _copy(session, "incoming_pairs", rows)
     return session.connection().execute(_INSERT_PAIRS, {"project": project_id}).rowcount
+
+
+def store_labels(
+    session: Session, project_id: uuid.UUID, person_id: uuid.UUID, batch: Sequence[NewPair]
+) -> int:
+    """Store the labels of pairs that are stored, each once an annotator; how many were new."""
+    rows = (
+        (
+            id,
+            content.pair_hash(prompt_hash, new.completion_a, new.completion_b),
+            new.completion_a,
+            new.label.said,
+            new.label.p_a,
+        )
+        for id, prompt_hash, new in zip(_ids(len(batch)), _hashes(batch), batch, strict=True)
+        if new.label is not None
+    )
+    _copy(session, "incoming_labels", rows)
+    values = {"project": project_id, "person": person_id}
+    return session.connection().execute(_INSERT_LABELS, values).rowcount
 
 
 def _hashes(batch: Sequence[NewPrompt] | Sequence[NewPair]) -> list[str]:

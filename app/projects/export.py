@@ -50,6 +50,7 @@ def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
             Preference.judge,
             Preference.seconds,
             Preference.late,
+            Preference.recorded,
             Preference.created_at,
             Pair.id.label("pair"),
             Pair.external_id,
@@ -76,7 +77,7 @@ def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
         .join(Pair, Pair.id == Preference.pair_id)
         .join(Prompt, Prompt.id == Pair.prompt_id)
         .join(Person, Person.id == Preference.person_id)
-        .join(Round, Round.id == Preference.round_id)
+        .outerjoin(Round, Round.id == Preference.round_id)
         .where(Preference.project_id == project_id, Preference.deleted_at.is_(None))
         .order_by(Preference.id)
     )
@@ -132,13 +133,14 @@ def full_row(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
         "p_left": row.p_left,
         "judge": row.judge,
         "annotator": row.annotator,
-        "round": str(row.round),
+        "round": str(row.round) if row.round else None,
         "round_number": row.round_number,
         "policy": str(row.policy) if row.policy else None,
         "audit": row.audit,
         "margin": row.margin,
         "entropy": row.entropy,
         "late": row.late,
+        "recorded": row.recorded,
         "seconds": row.seconds,
         "created_at": row.created_at,
     }

@@ -51,7 +51,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "training.loss": str,
     "training.ties": str,
 }
-SWITCHES = ("auto_next",)
+SWITCHES = ("auto_next", "adjudicate")
 
 _KNOWN = {
     "certainty": "Certainty: where the policy prefers one completion most strongly",

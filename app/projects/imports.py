@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.projects import bulk, content
+from app.people.models import Person
+from app.projects import bulk, content, shapes
 from app.projects.bulk import NewPair, NewPrompt
 from app.projects.models import Project
 from app.projects.reading import Columns, Rejected, Row
+from app.projects.shapes import Shape
 from app.rounds.events import record
 
 PROMPT_COLUMNS = Columns(["prompt"], ["split", "external_id"])
-PAIR_COLUMNS = Columns(["prompt", "completion_a", "completion_b"], ["external_id"])
+PAIR_COLUMNS = shapes.OWN.columns
 BATCH_ROWS = 2_000
 BATCH_CHARACTERS = 8_000_000
 MOST_REJECTED = 10_000
@@ -32,6 +36,8 @@ class Outcome:
     rejected: list[Rejected] = field(default_factory=list)
     rejected_total: int = 0
     ignored: set[str] = field(default_factory=set)
+    shape: Shape = shapes.OWN
+    labels: int | None = None
 
     def reject(self, one: Rejected) -> None:
         """Count a line that cannot be taken, and keep the first ten thousand."""
@@ -40,7 +46,8 @@ class Outcome:
             self.rejected.append(one)
 
     def view(self) -> dict[str, Any]:
-        """As JSON; what was ignored or not listed is said only where there is any."""
+        """As JSON; what was ignored or not listed, a shape that is not ours, and how many labels
+        came along, are said only where there is something to say."""
         view: dict[str, Any] = {
             "added": self.added,
             "duplicates": self.duplicates,
@@ -50,6 +57,10 @@ class Outcome:
             view["rejected_total"] = self.rejected_total
         if self.ignored:
             view["ignored_fields"] = sorted(self.ignored)
+        if self.shape.name != "own":
+            view["shape"] = self.shape.name
+        if self.labels is not None:
+            view["labels"] = self.labels
         return view
 
 
@@ -155,22 +166,60 @@ def import_prompts(
     return outcome
 
 
-def import_pairs(session: Session, project: Project, rows: Iterable[Row | Rejected]) -> Outcome:
+def import_pairs(
+    session: Session,
+    project: Project,
+    rows: Iterable[Row | Rejected],
+    *,
+    labels: bool = False,
+    file: str = "",
+) -> Outcome:
     """Store the pairs that are new, and their prompts where those are new too.
 
     Two equal completions are stored and never shown to anyone.
 
+    Args:
+        rows: in any shape of :mod:`app.projects.shapes`.
+        labels: also store what the rows say is better, as preferences marked as recorded.
+        file: names the annotator of these labels.
+
     Raises:
         Invalid: the file as a whole cannot be read; nothing is stored then.
     """
-    outcome = Outcome()
+    shape, rows = shapes.recognised(rows)
+    outcome = Outcome(shape=shape, labels=0 if labels else None)
     _one_at_a_time(session, project)
-    for batch in _batches(_checked(rows, PAIR_COLUMNS, new_pair, outcome)):
+    annotator = None
+    for batch in _batches(_checked(rows, shape.columns, _maker(shape), outcome)):
         added = bulk.store_pairs(session, project.id, batch)
         outcome.added += added
         outcome.duplicates += len(batch) - added
+        if labels and any(new.label for new in batch):
+            annotator = annotator or _recorded_annotator(session, project, file)
+            stored = bulk.store_labels(session, project.id, annotator, batch)
+            outcome.labels = (outcome.labels or 0) + stored
     _tell(session, project, "pairs.imported", outcome)
     return outcome
+
+
+def _maker(shape: Shape) -> Callable[[dict[str, Any]], NewPair]:
+    def make(fields: dict[str, Any]) -> NewPair:
+        told = shape.read(fields)
+        return replace(new_pair(told.fields), label=told.label)
+
+    return make
+
+
+def _recorded_annotator(session: Session, project: Project, file: str) -> uuid.UUID:
+    """Who a file's labels are said to come from: nobody who could sign in or claim."""
+    stem = re.sub(r"[^a-z0-9._-]+", "-", file.lower()).strip("-.")[:80] or "import"
+    email = f"recorded+{stem}+{project.id}@activedpo.invalid"
+    person = session.scalar(select(Person).where(Person.email == email))
+    if person is None:
+        person = Person(email=email, name=f"Recorded in {file or 'an import'}", active=False)
+        session.add(person)
+        session.flush()
+    return person.id
 
 
 def _one_at_a_time(session: Session, project: Project) -> None:
@@ -180,6 +229,7 @@ def _one_at_a_time(session: Session, project: Project) -> None:
 
 
 def _tell(session: Session, project: Project, kind: str, outcome: Outcome) -> None:
+    told: dict[str, Any] = {} if outcome.labels is None else {"labels": outcome.labels}
     record(
         session,
         kind,
@@ -187,4 +237,5 @@ def _tell(session: Session, project: Project, kind: str, outcome: Outcome) -> No
         added=outcome.added,
         duplicates=outcome.duplicates,
         rejected=outcome.rejected_total,
+        **told,
     )

@@ -20,7 +20,7 @@ from app.people import queries as people_queries
 from app.people.access import Actor, may, project_for, role_in
 from app.people.models import Person
 from app.policies.models import Policy
-from app.projects import actions, figures, form, imports, queries
+from app.projects import actions, figures, form, imports, queries, shapes
 from app.projects.models import Project, Prompt
 from app.projects.reading import Columns, Format, Rejected, Row, rows
 from app.rounds import story
@@ -154,7 +154,11 @@ def take_import(
     project = project_for(db, actor, project_id, "manage")
     try:
         if what == "pairs":
-            result = imports.import_pairs(db, project, _given(posted, imports.PAIR_COLUMNS))
+            given = _given(posted, imports.PAIR_COLUMNS)
+            file = posted.get("file")
+            name = PurePath(file.filename or "").name if isinstance(file, UploadFile) else ""
+            labels = text(posted, "labels") == "on"
+            result = imports.import_pairs(db, project, given, labels=labels, file=name)
         else:
             split = text(posted, "split") or "train"
             given = _given(posted, imports.PROMPT_COLUMNS)
@@ -162,7 +166,8 @@ def take_import(
     except Problem as problem:
         db.rollback()
         return _import(request, db, actor, project, error=problem.detail, status=problem.status)
-    return _import(request, db, actor, project, result=result.view())
+    view = {**result.view(), "pairs": what == "pairs", "title": result.shape.title}
+    return _import(request, db, actor, project, result=view)
 
 
 def _given(posted: FormData, columns: Columns) -> Iterable[Row | Rejected]:
@@ -195,7 +200,15 @@ def _import(
     status: int = 200,
 ) -> HTMLResponse:
     context = shared(db, actor, project, "prompts")
-    return render(request, "projects/import.html", status, result=result, error=error, **context)
+    return render(
+        request,
+        "projects/import.html",
+        status,
+        result=result,
+        error=error,
+        shapes=[shape.title for shape in shapes.OTHERS],
+        **context,
+    )
 
 
 @router.get("/projects/{project_id}/people")

@@ -47,10 +47,16 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a file has to have, and what it may have."""
+    """What a file has to have, and what it may have; ``instead``: other sets that do as well."""
 
     required: Sequence[str]
     optional: Sequence[str]
+    instead: Sequence[Columns] = ()
+
+    def fitting(self, header: Sequence[str]) -> Columns:
+        """The first set that ``header`` has the required columns of; else this one."""
+        sets = (self, *self.instead)
+        return next((one for one in sets if all(n in header for n in one.required)), self)
 
     def check(self, header: Sequence[str]) -> None:
         """Raise :class:`Invalid` where a required column is not in ``header``."""
@@ -122,7 +128,7 @@ def _csv(file: IO[bytes], columns: Columns) -> Iterator[Row | Rejected]:
     reader = csv.reader(text, strict=True)
     try:
         header = next(reader, [])
-        columns.check(header)
+        columns.fitting(header).check(header)
         before = reader.line_num
         for cells in reader:
             line, before = before + 1, reader.line_num
@@ -153,6 +159,7 @@ def _parquet(file: IO[bytes], columns: Columns) -> Iterator[Row | Rejected]:
         file.seek(0)
         # A text that is written once and meant a thousand times stays one text in memory
         table = parquet.ParquetFile(file, read_dictionary=names)
+        columns = columns.fitting(table.schema_arrow.names)
         columns.check(table.schema_arrow.names)
         wanted = [
             n for n in table.schema_arrow.names if n in (*columns.required, *columns.optional)

@@ -56,6 +56,7 @@ class Upload:
 
     file: IO[bytes]
     format: Format | Literal["json"]
+    name: str = ""
 
     def json(self) -> Any:
         """The body as JSON.
@@ -101,7 +102,8 @@ async def _received(request: Request, project_id: uuid.UUID) -> AsyncIterator[Up
             parts = [part for part in form.values() if isinstance(part, UploadFile)]
             if not parts:
                 raise Invalid(f"There is no file in the form. {_EXPECTED}", field="file")
-            yield Upload(parts[0].file, _format_of_part(parts[0]))
+            name = PurePath(parts[0].filename or "").name
+            yield Upload(parts[0].file, _format_of_part(parts[0]), name)
         return
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
         async for chunk in request.stream():

@@ -53,13 +53,14 @@ COLUMNS = (
     "finished_b", "tokens_prompt", "tokens_a", "tokens_b", "logp_a", "logp_b", "ref_logp_a",
     "ref_logp_b", "choice", "chosen", "left_is", "strength", "rationale", "p_left", "judge",
     "annotator", "round", "round_number", "policy", "audit", "margin", "entropy", "late",
-    "seconds", "created_at",
+    "recorded", "seconds", "created_at",
 )  # fmt: skip
 _NOT_TEXT = {
     "finished_a": "bool",
     "finished_b": "bool",
     "audit": "bool",
     "late": "bool",
+    "recorded": "bool",
     "strength": "int32",
     "round_number": "int32",
     "p_left": "float64",

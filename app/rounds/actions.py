@@ -95,18 +95,23 @@ def _plan_generation(session: Session, round: Round, project: Project) -> None:
 def _plan_imported(session: Session, round: Round, project: Project) -> None:
     if project.acquisition == "random":
         selection.select_at_random(session, round, project)
-        _require_pairs(round.needed)
+        _require_something(session, project, round.needed)
         open_labelling(session, round, project)
         return
     ids = queries.sample_pool(session, project.id, project.pool_size, round.seed)
-    _require_pairs(len(ids))
+    _require_something(session, project, len(ids))
+    if not ids:
+        round.needed = 0
+        open_labelling(session, round, project)
+        return
     session.execute(update(Pair).where(Pair.id.in_(ids)).values(round_id=round.id))
     round.needed = min(round.needed, len(ids))
     _add_generation(session, round, "pairs", [str(id) for id in ids])
 
 
-def _require_pairs(count: int) -> None:
-    if count == 0:
+def _require_something(session: Session, project: Project, pairs: int) -> None:
+    """Pairs to ask about or, where all were labelled before they came, labels to train on."""
+    if pairs == 0 and not queries.has_unfixed_labels(session, project):
         raise Conflict("No imported pair is waiting: import pairs, then open a round.")
 
 

@@ -194,6 +194,17 @@ def has_new_labels(session: Session, round: Round, project: Project) -> bool:
     return session.scalar(query) is not None
 
 
+def has_unfixed_labels(session: Session, project: Project) -> bool:
+    """Whether a label stands that no round has trained on yet."""
+    query = select(Preference.id).where(
+        Preference.project_id == project.id,
+        Preference.frozen_in.is_(None),
+        Preference.deleted_at.is_(None),
+        Preference.choice.in_(trains(project)),
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
 def runs_of(session: Session, round_id: uuid.UUID) -> list[Run]:
     """The round's runs, in the order of their making."""
     return list(session.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.id)))

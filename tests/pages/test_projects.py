@@ -125,3 +125,13 @@ def test_an_empty_project_says_what_to_do_next(cast: Cast) -> None:
     refused = cast.admin.submit(f"{home}/rounds")
     assert refused.status_code == 409
     assert "prompts" in refused.text
+
+
+def test_an_import_of_pairs_names_the_shape_and_counts_the_labels(cast: Cast) -> None:
+    lines = b'{"prompt": "P", "chosen": "x", "rejected": "y"}\n'
+    sent = {"files": {"file": ("mine.jsonl", lines)}}
+    page = cast.owner.submit(f"{cast.p}/import/pairs", {"labels": "on"}, **sent).text
+    assert "Recognised as trl: prompt, chosen, rejected." in page
+    assert "1 label was stored" in page
+    shown = cast.owner.get(f"{cast.p}/import").text
+    assert "LMArena battles" in shown
