@@ -14,7 +14,7 @@ from uuid import UUID
 from celery import Celery, signals
 
 from app.settings import get_settings
-from worker import judge, logs, reconciler
+from worker import judge, logs, reconciler, webhooks
 from worker.device import Device
 from worker.oracle import Office
 from worker.task import task
@@ -75,6 +75,13 @@ def round_(*_: str) -> None:
 def oracle(project_id: str) -> None:
     """A project's oracle may have something to label."""
     office().wake(UUID(project_id))
+
+
+@app.task(name="activedpo.webhooks")  # type: ignore[untyped-decorator]
+@task
+def webhooks_(*_: str) -> None:
+    """Something happened that others want to be told of."""
+    webhooks.deliver_due()
 
 
 @app.task(name="activedpo.reconcile")  # type: ignore[untyped-decorator]

@@ -6,11 +6,12 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import artifacts
+from app import artifacts, jobs
 from app.database import transaction
 from app.labelling import queries as labelling
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
+from app.oracles import webhooks
 from app.oracles.models import Oracle
 from app.policies.models import Policy
 from app.rounds import runs
@@ -33,6 +34,10 @@ def reconcile() -> None:
     with transaction() as session:
         for oracle_id, _, _ in oracle_queries.with_work(session):
             oracles.wake(session, session.get_one(Oracle, oracle_id))
+    with transaction() as session:
+        webhooks.forget_old(session)
+        if webhooks.any_due(session):
+            jobs.ring(session, webhooks.WAKE, queue="default")
     swept = sweep()
     if requeued or swept:
         log.info("reconciled", requeued=requeued, waiting=waiting, swept=swept)

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Invalid, NotFound
-from app.oracles import actions, addresses, queries
+from app.oracles import actions, addresses, queries, webhooks_api
 from app.oracles.models import Oracle
 from app.oracles.schema import MASK, AnyOracle, OpenAI
 from app.people.access import CurrentActor, project_for
 from app.people.models import Person
 
 router = APIRouter(prefix="/api/v1", tags=["oracles"])
+router.include_router(webhooks_api.router)
 
 
 def oracle_view(session: Session, oracle: Oracle) -> dict[str, Any]:

@@ -29,7 +29,12 @@ Criteria = Annotated[Text, Field(max_length=20_000)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-def _address(url: str) -> str:
+def callable_address(url: str) -> str:
+    """An http(s) address with a host and without name or password, as it came.
+
+    Raises:
+        ValueError: it is none; says why.
+    """
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  (a port that is none raises here)
@@ -39,6 +44,11 @@ def _address(url: str) -> str:
         raise ValueError("must begin with http:// or https:// and name a host")
     if parts.username or parts.password:
         raise ValueError("must not carry a name or password: send a key as api_key")
+    return url
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(callable_address(url))
     if parts.query or parts.fragment:
         raise ValueError("must end with its path")
     return url.rstrip("/")

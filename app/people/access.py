@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Forbidden, NotFound, Unauthorized
+from app.people import throttle
 from app.people.models import ApiKey, Membership, Person, SignIn
 from app.projects.models import Project
 
@@ -153,12 +154,15 @@ def current_actor(request: Request, db: Db) -> Actor:
     Raises:
         Unauthorized: neither is there, or it is not valid.
         Forbidden: the CSRF header is missing or wrong.
+        TooMany: an admin has set a rate for the key, and it is used up.
     """
     actor = find_actor(request, db)
     if actor is None:
         raise Unauthorized("Send `Authorization: Bearer <api key>`, or sign in.")
     if request.method not in SAFE_METHODS:
         check_csrf(actor, request.headers.get(CSRF_HEADER))
+    if actor.key is not None and actor.key.rate_limit is not None:
+        throttle.count_call(str(actor.key.id), actor.key.rate_limit)
     return actor
 
 

@@ -7,12 +7,20 @@ import uuid
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StrictBool
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+)
 
 from app.database import Db
 from app.errors import Forbidden, Invalid
 from app.paging import Paged
-from app.people import actions, queries, sessions
+from app.people import actions, queries, sessions, throttle
 from app.people.access import COOKIE, CurrentActor, project_for
 from app.people.models import ApiKey, Person
 from app.settings import get_settings
@@ -22,6 +30,7 @@ router = APIRouter(prefix="/api/v1", tags=["people"])
 
 Name = Annotated[Text, Field(max_length=200)]
 Scope = Literal["admin", "annotator", "oracle"]
+Rate = Annotated[Text, Field(max_length=50), AfterValidator(throttle.checked_rate)]
 ProjectRole = Literal["owner", "admin", "reviewer", "annotator", "oracle"]
 
 
@@ -61,6 +70,12 @@ class KeyBody(Body):
     project: uuid.UUID | None = None
     person: uuid.UUID | None = None
     expires_at: AwareDatetime | None = None
+    rate_limit: Rate | None = None
+
+
+class KeyChange(Body):
+    name: Name | None = None
+    rate_limit: Rate | None = None
 
 
 class MemberBody(Body):
@@ -186,7 +201,27 @@ def create_key(body: KeyBody, actor: CurrentActor, db: Db) -> dict[str, Any]:
     if body.project is not None:
         project_for(db, actor, body.project, "view")
     key, secret = actions.add_key(db, person, body.scope, body.name, body.project, body.expires_at)
+    key.rate_limit = body.rate_limit
+    db.flush()
     return {**queries.key_view(key), "key": secret}
+
+
+@router.patch("/keys/{key_id}")
+def change_key(key_id: uuid.UUID, body: KeyChange, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """Rename a key, or limit how often it may call, as in "100/minute"; null: as often as it likes.
+
+    Limits are an admin's to set.
+    """
+    key = queries.key_for(db, actor, key_id)
+    if actor.scope != "admin":
+        raise Forbidden("Changing keys needs an admin-scoped key, or to be signed in.")
+    if body.name is not None:
+        key.name = body.name
+    if "rate_limit" in body.model_fields_set:
+        actor.require_admin()
+        key.rate_limit = body.rate_limit
+    db.flush()
+    return queries.key_view(key)
 
 
 @router.delete("/keys/{key_id}", status_code=204)

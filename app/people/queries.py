@@ -34,6 +34,7 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "project": key.project_id,
         "name": key.name,
         "scope": key.scope,
+        "rate_limit": key.rate_limit,
         "prefix": key.prefix,
         "expires_at": key.expires_at,
         "last_used_at": key.last_used_at,

@@ -1,7 +1,9 @@
-"""How often somebody may try to sign in: counted in Redis, or here where there is none."""
+"""How often somebody may try to sign in, and a key may call: counted in Redis, or here where
+there is none."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +16,6 @@ from limits.strategies import FixedWindowRateLimiter
 from redis.exceptions import RedisError
 
 from app.errors import TooMany
-from app.people.access import token_hash
 from app.settings import get_settings
 
 log = structlog.get_logger()
@@ -28,6 +29,11 @@ PER_PERSON = parse("200/hour")
 _memory = MemoryStorage()
 
 
+def _named(email: str) -> str:
+    """An address as a bucket's name: nobody reads addresses in Redis."""
+    return hashlib.sha256(email.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 @lru_cache
 def _shared() -> Storage | None:
     url = get_settings().redis_url
@@ -38,11 +44,11 @@ Bucket = tuple[RateLimitItem, tuple[str, ...]]
 
 
 def _narrow(email: str, place: str) -> list[Bucket]:
-    return [(limit, ("sign-in", token_hash(email)[:32], place)) for limit in NARROW]
+    return [(limit, ("sign-in", _named(email), place)) for limit in NARROW]
 
 
 def _wide(email: str, place: str) -> list[Bucket]:
-    person = ("sign-in", "person", token_hash(email)[:32])
+    person = ("sign-in", "person", _named(email))
     return [(PER_PLACE, ("sign-in", "place", place)), (PER_PERSON, person)]
 
 
@@ -75,7 +81,7 @@ def _with_storage(call: Callable[[Storage, str, str], None], email: str, place: 
             call(shared, email, place)
             return
         except RedisError as error:
-            log.warning("sign_in_limit_counted_here", error=type(error).__name__)
+            log.warning("limit_counted_here", error=type(error).__name__)
     call(_memory, email, place)
 
 
@@ -93,6 +99,35 @@ def count_attempt(email: str, place: str) -> None:
 def count_failure(email: str, place: str) -> None:
     """Count an attempt whose password was wrong."""
     _with_storage(_failure, email, place)
+
+
+def checked_rate(rate: str) -> str:
+    """A rate such as "100/minute", as it came.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        parse(rate)
+    except ValueError:
+        raise ValueError('must be a rate such as "100/minute"') from None
+    return rate
+
+
+def _hit_call(storage: Storage, key: str, rate: str) -> None:
+    limiter, limit = FixedWindowRateLimiter(storage), parse(rate)
+    if not limiter.hit(limit, "key", key):
+        wait = max(1, math.ceil(limiter.get_window_stats(limit, "key", key)[0] - time.time()))
+        raise TooMany(f"This key may make {rate} calls: wait {wait} s.", retry_after=wait)
+
+
+def count_call(key: str, rate: str) -> None:
+    """Count a call with an API key that has a rate.
+
+    Raises:
+        TooMany: with ``retry_after`` in seconds.
+    """
+    _with_storage(_hit_call, key, rate)
 
 
 def forget_attempts(email: str, place: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.oracles import webhooks
 from app.rounds.models import Event
 
 
@@ -19,7 +20,9 @@ def record(
     person_id: uuid.UUID | None = None,
     **data: Any,
 ) -> None:
-    """Append an event; ids and numbers only, never texts or secrets."""
+    """Append an event, and tell webhooks; ids and numbers only, never texts or secrets."""
     session.add(
         Event(kind=kind, project_id=project_id, round_id=round_id, person_id=person_id, data=data)
     )
+    told = {"round": str(round_id) if round_id else None, **data}
+    webhooks.announce(session, kind, project_id, told)
