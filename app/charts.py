@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 WIDTH, HEIGHT = 640, 272
 LEFT, RIGHT, TOP, BOTTOM = 56, 72, 28, 44
 MOST_POINTS = 300  # a line is no smoother with more
+MOST_MARKS = 25  # points are marked where each is one round
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Line:
     end: tuple[float, float]
     value: str
     band: str = ""
+    marks: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def _line(series: Series, x: Scale, y: Scale) -> Line:
         under = [(x(p[0]), y(v)) for p, v in zip(series.points, series.low, strict=True)]
         band = _path(over + under[::-1]) + "Z"
     value = f"{series.points[-1][1]:.3g}".replace("-", "\N{MINUS SIGN}")
-    return Line(series.name, _path(pixels), series.second, pixels[-1], value, band)
+    marks = tuple(pixels) if len(pixels) <= MOST_MARKS else ()
+    return Line(series.name, _path(pixels), series.second, pixels[-1], value, band, marks)
 
 
 def _apart(made: list[Line]) -> list[Line]:

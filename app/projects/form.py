@@ -51,7 +51,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "training.loss": str,
     "training.ties": str,
 }
-SWITCHES = ("auto_next", "adjudicate")
+SWITCHES = ("auto_next", "adjudicate", "require_rationale")
 
 _KNOWN = {
     "certainty": "Certainty: where the policy prefers one completion most strongly",

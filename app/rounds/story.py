@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -219,16 +220,21 @@ def curves(metrics: dict[str, Any]) -> list[charts.Plot]:
 
 
 def learning_curve(rounds: Sequence[Round]) -> charts.Plot | None:
-    """Accuracy on labels before training on them, by the labels seen; None before two rounds."""
-    seen, points = 0, []
+    """Accuracy on labels before training on them, by the labels seen; None before two rounds.
+
+    The band is Wilson's 95 % interval of each round's share.
+    """
+    seen, points, bounds = 0, [], []
     for round in sorted(rounds, key=lambda r: r.number):
-        accuracy = round.metrics.get("accuracy_before")
-        if accuracy is not None:
+        accuracy, count = round.metrics.get("accuracy_before"), round.metrics.get("guessed")
+        if accuracy is not None and count:
             points.append((float(seen), float(accuracy)))
+            bounds.append(_wilson(float(accuracy), int(count)))
         seen += round.answered
     if len(points) < 2:
         return None
-    series = [charts.Series("guessed right", points)]
+    low, high = zip(*bounds, strict=True)
+    series = [charts.Series("guessed right", points, low=low, high=high)]
     return charts.lines(
         "Share of new labels guessed right, by labels trained on",
         "labels trained on",
@@ -236,6 +242,14 @@ def learning_curve(rounds: Sequence[Round]) -> charts.Plot | None:
         series,
         y_range=(0.0, 1.0),
     )
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count)
+    half *= math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def listed(metrics: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,8 @@ import math
 import pytest
 
 from app import charts, formats
+from app.rounds import story
+from app.rounds.models import Round
 
 NOW = dt.datetime(2030, 5, 17, 12, 0, tzinfo=dt.UTC)
 
@@ -70,3 +72,21 @@ def test_ticks_are_few_and_inside(values: tuple[float, float]) -> None:
 def test_nothing_to_draw_is_no_chart() -> None:
     assert charts.scatter("t", "x", "y", [charts.Dot(math.nan, 1, "")]) is None
     assert charts.lines("t", "x", "y", [charts.Series("s", [(1, math.nan)])]) is None
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    # 7 of 10: (0.397, 0.892), Newcombe 1998
+    assert story._wilson(0.7, 10) == pytest.approx((0.3968, 0.8922), abs=1e-3)
+    assert story._wilson(1.0, 8)[1] == 1.0
+
+
+def test_time_left_counts_from_the_first_look_at_a_stage() -> None:
+    def look(pace: story.Pace | None, stage: str, done: int, now: float) -> story.Pace:
+        return story.Pace.after(pace, Round(stage=stage, progress_done=done), now)
+
+    pace = look(None, "loading", 0, 0.0)
+    pace = look(pace, "training", 2, 60.0)
+    assert pace.per_second is None
+    pace = look(pace, "training", 6, 64.0)
+    assert pace.per_second == 1.0
+    assert look(pace, "training", 0, 65.0).per_second is None
