@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         1_000_000, ge=1, description="Longest prompt or completion accepted, in characters."
     )
     demo: bool = Field(False, description="Ready only once the demo project exists.")
+    demo_oracle: str | None = Field(
+        None,
+        validation_alias=AliasChoices("ACTIVEDPO_ORACLE", "ORACLE"),
+        description="Kind of oracle that labels the demo by itself, e.g. sentiment.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     secure_cookies: bool = Field(False, description="Set when the site is served over TLS.")
 

@@ -8,18 +8,24 @@ from importlib.resources import files
 from pathlib import Path
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database import transaction
 from app.demo import model
 from app.demo.status import Stage, Status, write
+from app.errors import Invalid
+from app.oracles.actions import attach
+from app.oracles.schema import AnyOracle
+from app.oracles.schema import Settings as OracleSettings
 from app.people.models import Person
 from app.projects import reading
 from app.projects.actions import create_project
 from app.projects.imports import PROMPT_COLUMNS, import_prompts
 from app.projects.models import Project
 from app.rounds.actions import open_round
+from app.settings import get_settings
 from app.stack.home import write_private
 
 log = structlog.get_logger()
@@ -60,8 +66,27 @@ def prepare(home: Path) -> None:
     _tell(home, "seeding", "making the demo project")
     with transaction() as session:
         project_id = _existing(session, home) or _seed(session)
+        _let_it_run(session, project_id, get_settings().demo_oracle)
     write_private(home / "demo.json", json.dumps({"project": project_id}))
     _tell(home, "done", "the demo project is there")
+
+
+def _let_it_run(session: Session, project_id: str, kind: str | None) -> None:
+    """Attach the oracle that was asked for, if one was; the demo then goes round by itself.
+
+    Raises:
+        Invalid: no oracle of this kind goes without further settings.
+    """
+    if kind is None:
+        return
+    try:
+        settings: OracleSettings = TypeAdapter(AnyOracle).validate_python({"kind": kind})
+    except ValidationError as error:
+        raise Invalid(f"ORACLE={kind}: {error.errors()[0]['msg']}", field="ORACLE") from error
+    project = session.get_one(Project, uuid.UUID(project_id))
+    if project.judge is None:
+        project.judge = {"kind": kind}
+    attach(session, project, settings)
 
 
 def _tell(home: Path, stage: Stage, message: str) -> None:
