@@ -48,7 +48,7 @@ def make(key: str, spec: Spec) -> Oracle:
 
 def kinds() -> dict[str, Callable[..., Oracle]]:
     """Makers of oracles by kind: those of `activedpo.oracles` and those of simulations."""
-    return {"classifier": classifier, "regex": regex, "reward": reward, **oracles.ORACLES}
+    return {**oracles.ORACLES, "classifier": classifier, "reward": reward}
 
 
 def check(config: SimulationConfig) -> None:
@@ -56,18 +56,6 @@ def check(config: SimulationConfig) -> None:
     for key, spec in (("oracle", config.oracle), ("judge", config.judge)):
         if spec is not None:
             make(key, spec)
-
-
-def regex(pattern: str, prefer: str = "more") -> Oracle:
-    """The text with more (or "fewer") matches of a regular expression wins."""
-    if prefer not in ("more", "fewer"):
-        raise ValueError(f"prefer must be 'more' or 'fewer', not {prefer!r}")
-    try:
-        found = re.compile(pattern)
-    except re.error as error:
-        raise InvalidConfig(f"pattern: {error}") from error
-    sign = 1 if prefer == "more" else -1
-    return _by_score(lambda text: sign * float(len(found.findall(text))), certain=True)
 
 
 def reward(seed: int = 0, scale: float = 4.0, length: float = 0.0) -> Oracle:
@@ -140,15 +128,13 @@ def _labelled(fit: str) -> tuple[list[str], np.ndarray]:
     return texts, np.array(labels)
 
 
-def _by_score(score: Callable[[str], float], certain: bool = False) -> Oracle:
-    """The text of the larger score wins; abstains where they are equal."""
+def _by_score(score: Callable[[str], float]) -> Oracle:
+    """p = σ(score(a) − score(b)); abstains where they are equal."""
     remembered = cache(score)
 
     def judge(_: Prompt, completion_a: str, completion_b: str, /) -> float | None:
         gap = remembered(completion_a) - remembered(completion_b)
-        if gap == 0:
-            return None
-        return float(gap > 0) if certain else 1 / (1 + math.exp(-max(-50.0, min(50.0, gap))))
+        return 1 / (1 + math.exp(-max(-50.0, min(50.0, gap)))) if gap else None
 
     return judge
 

@@ -1,10 +1,10 @@
 """Cuts the snippets into disjoint parts: `python -m bench.label_efficiency.prepare SNIPPETS OUT`.
 
 SNIPPETS is a JSON Lines file of `{"text", "positive"}` (movie-review sentences with sentiment, Pang
-& Lee 2005), which is not part of this repository. OUT gets `policy.jsonl` (half: the texts that π_0
-is fitted on), `prompts.jsonl` (these texts, whose beginnings are the prompts to label on, and a
-tenth that π_0 never saw for evaluation), `oracle.jsonl` and `judge.jsonl` (a fifth each: the
-labelled texts of two different classifiers).
+& Lee 2005), which is not part of this repository. OUT gets `policy.jsonl` (the texts that π_0 is
+fitted on), `prompts.jsonl` (these texts, whose beginnings are the prompts to label on, and some
+that π_0 never saw for evaluation), `oracle.jsonl` and `judge.jsonl` (the labelled texts of two
+different classifiers). No text is in two of policy, evaluation, oracle and judge.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-SHARES = {"policy": 0.5, "eval": 0.1, "oracle": 0.2, "judge": 0.2}
+SHARES = {"policy": 0.38, "eval": 0.06, "oracle": 0.28, "judge": 0.28}
 
 
 def prepare(snippets: Path, out: Path) -> dict[str, int]:
