@@ -1,5 +1,6 @@
 // The labelling page: one pair at a time, the next one already here, answers sent behind.
 import { call } from "./api.js";
+import * as extras from "./extras.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { Stopwatch } from "./stopwatch.js";
@@ -9,10 +10,11 @@ const page = document.getElementById("labelling").dataset;
 const WORDS = { left: "left", right: "right", tie: "a tie", both_bad: "both bad", skip: "skipped" };
 const COUNTS = new Set(["left", "right", "tie", "both_bad"]);
 const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", s: "skip" };
+const STRENGTHS = { Digit1: "1", Digit2: "2", Digit3: "3" }; // with shift
 
 const watch = new Stopwatch();
 let current = null;
-const answered = []; // {claim, choice}, the newest last
+const answered = []; // {claim, choice, said}, the newest last
 let changes = 0; // answers and undos so far
 const batch = { done: Number(page.done), needed: Number(page.needed), number: Number(page.number) };
 
@@ -34,12 +36,15 @@ const outbox = new Outbox(`activedpo.answer.${page.person}.${page.project}.`, {
     refreshProgress();
     update();
   },
-  settled: () => refreshProgress(),
+  settled() {
+    refreshProgress();
+    if (!current) queue.fill(); // what there is to say may be another now
+  },
 });
 
 const queue = new Queue(page.project, Number(page.ahead), {
   arrived() { if (!current) next(); },
-  dry() { if (!current) rest(); },
+  dry() { if (!current && !outbox.waiting) rest(); },
   failed(status) {
     if (current) return;
     if (status === 401 || status === 403) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
@@ -51,10 +56,13 @@ function next() {
   current = queue.take();
   if (current) {
     view.show(current);
+    extras.fill();
     watch.restart();
     view.announce(`Next pair. ${batch.done} of ${batch.needed} done.`);
-  } else view.announce("No further pair is here yet.");
-  if (!current) document.getElementById("pair").hidden = true;
+  } else {
+    view.announce("No further pair is here yet.");
+    view.rest("<p>Fetching pairs…</p>");
+  }
   update();
 }
 
@@ -66,9 +74,14 @@ function update() {
 function choose(choice) {
   if (!current) return;
   if (outbox.full) return view.note(`${outbox.waiting} answers wait for the network. Further ones are taken once it is back.`);
+  const said = extras.read(choice);
+  if (page.requireRationale && COUNTS.has(choice) && !said.rationale) {
+    extras.ask(choice);
+    return view.note("This project wants to know why: say it in a few words, then press Ctrl and Enter.");
+  }
   changes += 1;
-  outbox.answer(current.id, { choice, seconds: watch.read() });
-  answered.push({ claim: current, choice });
+  outbox.answer(current.id, { choice, seconds: watch.read(), ...said });
+  answered.push({ claim: current, choice, said });
   if (COUNTS.has(choice)) batch.done += 1;
   view.mark(choice);
   view.said(`Last: ${WORDS[choice]}`);
@@ -84,6 +97,7 @@ function undo() {
   if (current) queue.putBack(current);
   current = last.claim;
   view.show(current);
+  extras.fill(last.said);
   watch.restart();
   view.said(`Undone: ${WORDS[last.choice]}`);
   view.announce(`Undone: ${WORDS[last.choice]}. The pair is back.`);
@@ -114,7 +128,8 @@ async function refreshProgress() {
 }
 
 const help = document.getElementById("help");
-const typing = (target) => target.closest("input, textarea, select, [contenteditable=true]");
+const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable=true]";
+const typing = (target) => target.closest(TYPED);
 
 addEventListener("keydown", (event) => {
   // A held key repeats: one press is one answer.
@@ -126,6 +141,11 @@ addEventListener("keydown", (event) => {
   else if (KEYS[key]) choose(KEYS[key]);
   else if (key === "u") undo();
   else if (key === "p") view.togglePrompt();
+  else if (key === "m") view.toggleRaw();
+  else if (key === "d") view.toggleDifferences();
+  else if (key === "r" && current) extras.open();
+  else if (key === "f" && current) extras.openFlags();
+  else if (event.shiftKey && STRENGTHS[event.code] && current) extras.strength(STRENGTHS[event.code]);
   else return;
   event.preventDefault();
 });
@@ -138,6 +158,7 @@ help.querySelector("button").addEventListener("click", () => help.close());
 addEventListener("pagehide", () => queue.release(current && !outbox.holds(current.id) ? current : null));
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
+extras.start(choose);
 view.watchPrompt();
 update();
 outbox.start();

@@ -8,7 +8,7 @@ export class Queue {
 
   /** `tell` has: arrived(), dry(), failed(status). */
   constructor(project, ahead, tell) {
-    this.path = `/api/v1/projects/${project}/claims`;
+    this.path = `/api/v1/projects/${project}/claims?html=1`;
     this.ahead = ahead;
     this.tell = tell;
   }

@@ -1,25 +1,25 @@
-// What stands on the page. Texts come from models and imports: textContent only, never markup.
+// What stands on the page: the pair, the progress, and what there is to say.
+import { differences } from "./differences.js";
+import { marked, raw, reading } from "./reading.js";
+
 const $ = (id) => document.getElementById(id);
+const RAW = "activedpo.raw";
 
 const ROLES = { system: "System", user: "User", assistant: "Assistant", tool: "Tool" };
+const mode = { raw: localStorage.getItem(RAW) === "yes", differences: false };
+let shown = null;
 
-function reading(text) {
-  const element = document.createElement("div");
-  element.className = "reading";
-  element.dir = "auto";
-  element.textContent = text;
-  return element;
-}
+const html = (rendered) => (mode.raw ? null : rendered);
 
-function turns(messages) {
-  return messages.map((message) => {
+function turns(messages, rendered) {
+  return messages.map((message, n) => {
     const turn = document.createElement("div");
     const role = document.createElement("span");
-    turn.className = "turn";
+    turn.className = `turn ${message.role === "assistant" ? "assistant" : "other"}`;
     role.className = "role";
     role.textContent = ROLES[message.role] ?? message.role;
     const content = typeof message.content === "string" ? message.content : JSON.stringify(message.content);
-    turn.append(role, reading(content));
+    turn.append(role, reading(content, html(rendered?.[n])));
     return turn;
   });
 }
@@ -27,26 +27,55 @@ function turns(messages) {
 // Where a completion ends a chat, the client may be given the one assistant message as a list.
 const plain = (side) => (typeof side === "string" ? side : side.map((m) => m.content).join("\n\n"));
 
-function fillSide(element, side) {
-  const text = plain(side);
-  element.replaceChildren(reading(text));
-  if (text.trim()) return;
-  element.firstChild.textContent = "(an empty answer)";
-  element.firstChild.classList.add("nothing");
+function nothing() {
+  const element = raw("(an empty answer)");
+  element.classList.add("nothing");
+  return element;
+}
+
+function drawSides() {
+  const left = plain(shown.left), right = plain(shown.right);
+  const drawn = mode.differences
+    ? differences(left, right).map(marked)
+    : [reading(left, html(shown.html?.left)), reading(right, html(shown.html?.right))];
+  $("left").replaceChildren(left.trim() ? drawn[0] : nothing());
+  $("right").replaceChildren(right.trim() ? drawn[1] : nothing());
+}
+
+function drawPrompt() {
+  const { prompt } = shown;
+  const single = typeof prompt === "string" ? prompt
+    : prompt.length === 1 && prompt[0].role === "user" ? prompt[0].content : null;
+  const rendered = shown.html?.prompt;
+  $("prompt-text").replaceChildren(...(single === null ? turns(prompt, rendered) : [reading(single, html(rendered?.[0]))]));
+  $("folded-text").textContent = single ?? prompt.findLast((m) => m.role === "user")?.content ?? "";
 }
 
 export function show(claim) {
-  const single = typeof claim.prompt === "string" ? claim.prompt
-    : claim.prompt.length === 1 && claim.prompt[0].role === "user" ? claim.prompt[0].content : null;
-  const box = $("prompt-text");
-  box.replaceChildren(...(single === null ? turns(claim.prompt) : [reading(single)]));
-  $("folded-text").textContent = single ?? claim.prompt.findLast((m) => m.role === "user")?.content ?? "";
-  fillSide($("left"), claim.left);
-  fillSide($("right"), claim.right);
+  shown = claim;
+  mode.differences = false;
+  drawPrompt();
+  drawSides();
   $("pair").hidden = false;
   $("rest").hidden = true;
-  foldIfLong(box);
+  foldIfLong($("prompt-text"));
   scrollTo(0, 0);
+}
+
+/** Markdown or the text as it is; kept for the next visit. */
+export function toggleRaw() {
+  mode.raw = !mode.raw;
+  try { localStorage.setItem(RAW, mode.raw ? "yes" : "no"); } catch { /* private mode: for this page only */ }
+  if (shown) { drawPrompt(); drawSides(); }
+  announce(mode.raw ? "Showing the raw text." : "Showing Markdown.");
+}
+
+/** Marks the words that differ, for this pair. */
+export function toggleDifferences() {
+  if (!shown) return;
+  mode.differences = !mode.differences;
+  drawSides();
+  announce(mode.differences ? "Words that differ are marked." : "Differences are no longer marked.");
 }
 
 function foldIfLong(box) {
