@@ -182,7 +182,10 @@ def test_the_secret_key_is_generated_once_and_for_its_owner_only(tmp_path: Path)
         (r"trust_remote_code\s*=\s*True", "code out of a model's folder must not run"),
         (r"\b(import pickle|from pickle|pickle\.loads?|cloudpickle|joblib\.load)\b", "pickles run"),
         (r"torch\.load\((?![^)]*weights_only=True)", "torch.load runs what it reads"),
-        (r"yaml\.(load\((?!.*Loader=_Loader)|unsafe_load|full_load)", "yaml.load runs what it reads"),
+        (
+            r"yaml\.(load\((?!.*Loader=_Loader)|unsafe_load|full_load)",
+            "yaml.load runs what it reads",
+        ),
         (r"\beval\(|\bexec\(|shell=True|os\.system\(", "text must not become code"),
         (r"verify\s*=\s*False", "certificates are checked"),
         (r"\|\s*safe\b", "the sanitiser decides what is markup"),

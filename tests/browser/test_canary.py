@@ -1,0 +1,128 @@
+"""Hostile texts in every field that is shown, opened in a real browser: nothing of them runs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Site
+from tests.security.rules import PAGES
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+FIRE = "__canary=1"
+CANARIES = (
+    f"<script>{FIRE}</script><b data-canary>",
+    f"<img src=x data-canary onerror='{FIRE}'>",
+    f"\"'><svg data-canary onload={FIRE}>",
+    f'</textarea></title></script><iframe data-canary srcdoc="<script>parent.{FIRE}</script>">',
+    f"[click](javascript:{FIRE}) <a data-canary href='javascript:{FIRE}'>x</a>",
+    "{{ 7 * 7 }} {% raw %} ${7*7} <%= 7*7 %>",
+    "`</code></pre><details open data-canary ontoggle=" + FIRE + ">",
+    "\u202eright to left\u202c \u0000"[:-1] + "<style data-canary>*{display:none}</style>",
+)
+ALL = " ".join(CANARIES)
+FRAGMENTS = ("/sign-in", "/demo/progress")  # one sends on who is inside, one is no page
+
+
+@pytest.fixture(scope="module")
+def ids(site: Site) -> dict[str, str]:
+    """A project that is hostile in every field, with a round that is done; ids for the pages."""
+    rest = site.rest
+    wanted = {
+        "name": CANARIES[1][:60] + uuid.uuid4().hex[:6],
+        "base_model": site.model,
+        "source": "imported",
+        "acquisition": "random",
+        "batch_size": 4,
+        "system_prompt": CANARIES[0],
+        "training": {"max_steps": 1, "lora": 2},
+    }
+    project = str(rest.post("/projects", wanted)["id"])
+    count = len(CANARIES)  # the tiny model counts bytes: one canary a text
+    pairs = [
+        {
+            "prompt": CANARIES[n],
+            "completion_a": CANARIES[(n + 1) % count],
+            "completion_b": CANARIES[(n + 2) % count],
+            "external_id": CANARIES[n],
+        }
+        for n in range(count)
+    ]
+    rest.post(f"/projects/{project}/pairs", {"pairs": pairs})
+    rest.post(
+        f"/projects/{project}/prompts",
+        {"prompts": [{"prompt": f"eval {CANARIES[1]}", "split": "eval"}]},
+    )
+    rest.post("/people", {"email": "canary@example.com", "name": ALL[:200]})
+    rest.post(f"/projects/{project}/members", {"email": "canary@example.com", "role": "annotator"})
+    rest.post("/keys", {"name": ALL[:200], "scope": "annotator", "project": project})
+    round_id = _done_round(site, project)
+    policy = rest.get(f"/rounds/{round_id}")["policy_out"]
+    return {"project_id": project, "round_id": round_id, "policy_id": policy}
+
+
+def _done_round(site: Site, project: str) -> str:
+    rest = site.rest
+    round_id = rest.open_round(project)
+    for claim in rest.post(f"/projects/{project}/claims", {"count": 4})["items"]:
+        answer = {
+            "choice": "left",
+            "rationale": ALL,
+            "judge": {"name": ALL[:200], "version": CANARIES[0], "prompt_hash": CANARIES[1]},
+        }
+        rest.post(f"/claims/{claim['id']}/preference", answer)
+    rest.wait_for(round_id, "done")
+    rest.open_round(project)  # so that there is something to label
+    return round_id
+
+
+def _unharmed(page: Page) -> None:
+    assert page.evaluate("window.__canary") is None, page.url
+    assert page.locator("[data-canary]").count() == 0, f"markup came to life on {page.url}"
+
+
+def test_no_canary_sings_on_any_page(ids: dict[str, str], visit: Callable[..., Page]) -> None:
+    page = visit("/projects")
+    page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))
+    page.route("**/favicon.ico", lambda route: route.fulfill(status=204))  # fragments name none
+    missing: list[str] = []
+    page.on("response", lambda got: missing.append(got.url) if got.status >= 400 else None)
+    opened = 0
+    for name, rule in PAGES.items():
+        method, path = name.split()
+        if method != "GET" or rule.endless or path in FRAGMENTS:
+            continue
+        for key, value in ids.items():
+            path = path.replace(f"{{{key}}}", value)
+        assert "{" not in path, f"{name}: the test knows no such id"
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.status == 200, path
+        page.wait_for_timeout(150)
+        _unharmed(page)
+        opened += 1
+    assert opened > 15
+    assert missing == []
+
+
+def test_no_canary_sings_while_labelling(ids: dict[str, str], visit: Callable[..., Page]) -> None:
+    page = visit(f"/projects/{ids['project_id']}/label")
+    expect(page.locator("#pair")).to_be_visible()
+    for key in ("1", "2"):
+        expect(page.locator("#prompt-text")).to_contain_text("canary")
+        _unharmed(page)
+        page.keyboard.press(key)
+        page.wait_for_timeout(300)
+    _unharmed(page)
+
+
+@pytest.mark.parametrize("next", ["//evil.example", "https://evil.example", "javascript:alert(1)"])
+def test_the_door_leads_to_no_other_site(site: Site, visit: Callable[..., Page], next: str) -> None:
+    page = visit(f"/sign-in?next={next}", sign_in=False)
+    value: Any = page.locator("input[name=next]").input_value()
+    assert value == "/projects"
