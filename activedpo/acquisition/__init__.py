@@ -1,7 +1,8 @@
 """Acquisition: which pairs are worth a label.
 
-No torch here: the web process lists the names. Third parties add a strategy by an entry point of
-the group `activedpo.acquisition` that names a `Strategy`.
+No torch here: the web process lists the names. A file of this folder with a `STRATEGY` is one;
+third parties add theirs by an entry point of the group `activedpo.acquisition` that names a
+`Strategy`. See docs/strategies.md.
 """
 
 from __future__ import annotations
@@ -9,49 +10,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 
-from activedpo.acquisition import (
-    balpm,
-    certainty,
-    closest_call,
-    delta_ucb,
-    diverse,
-    diverse_certainty,
-    ensemble,
-    entropy,
-    entropy_certainty,
-    fisher,
-    gradient,
-    random,
-    thompson,
-    trace,
-)
 from activedpo.acquisition.base import Past, Pool, Strategy
 from activedpo.acquisition.checks import check, pool_size
 from activedpo.errors import PoolTooSmall, UnknownAcquisition
 from activedpo.types import Scores
 
-_MODULES = (
-    random,
-    entropy,
-    certainty,
-    entropy_certainty,
-    closest_call,
-    fisher,
-    trace,
-    gradient,
-    balpm,
-    diverse,
-    diverse_certainty,
-    ensemble,
-    thompson,
-    delta_ucb,
-)
-STRATEGIES: dict[str, Strategy] = {module.STRATEGY.name: module.STRATEGY for module in _MODULES}
+
+def _ours() -> dict[str, Strategy]:
+    """Strategies by name: every module of this folder that has a `STRATEGY` holds one."""
+    found = {}
+    for info in iter_modules(__path__):
+        module = import_module(f"{__name__}.{info.name}")
+        if isinstance(one := getattr(module, "STRATEGY", None), Strategy):
+            found[one.name] = one
+    return found
+
+
+STRATEGIES: dict[str, Strategy] = _ours()
 """The strategies of this package by name."""
 
 COLD_STARTS = {"random": "random", "entropy": "entropy", "diverse": "diverse"}
