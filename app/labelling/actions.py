@@ -36,6 +36,8 @@ class Answer:
     p_left: float | None = None
     judge: dict[str, Any] | None = None
     seconds: float | None = None
+    flags: list[str] | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -312,6 +314,8 @@ def say(preference: Preference, answer: Answer, claimed_at: dt.datetime, now: dt
     preference.rationale = answer.rationale
     preference.p_left = answer.p_left
     preference.judge = answer.judge
+    preference.flags = sorted(set(answer.flags)) if answer.flags else None
+    preference.reason = answer.reason
     preference.updated_at = now
     preference.seconds = (
         answer.seconds if answer.seconds is not None else (now - claimed_at).total_seconds()
@@ -329,6 +333,8 @@ def version_of(preference: Preference) -> PreferenceVersion:
         rationale=preference.rationale,
         p_left=preference.p_left,
         judge=preference.judge,
+        flags=preference.flags,
+        reason=preference.reason,
     )
 
 

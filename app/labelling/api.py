@@ -5,16 +5,16 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.database import Db
 from app.errors import Invalid, Problem
-from app.labelling import actions, batch, queries, waiting
+from app.labelling import actions, batch, markup, queries, waiting
 from app.labelling.models import Preference
 from app.paging import Paged
 from app.people.access import CurrentActor, may, project_for, role_in
-from app.projects.models import Pair
+from app.projects.models import Pair, Project
 from app.storable import Jsonable, Text
 
 router = APIRouter(prefix="/api/v1", tags=["labelling"])
@@ -61,6 +61,19 @@ class PreferenceIn(BaseModel):
         None, description="Time on the pair with idle time left out; unset: since the claim."
     )
 
+    flags: list[Literal["unsafe", "personal_data", "broken", "wrong_language"]] | None = Field(
+        None, max_length=4, description="What is wrong with the pair, whatever the choice."
+    )
+    reason: Annotated[Text, Field(max_length=1_000)] | None = Field(
+        None, description="Why it is skipped."
+    )
+
+    @model_validator(mode="after")
+    def _reason_of_a_skip(self) -> PreferenceIn:
+        if self.reason is not None and self.choice != "skip":
+            raise ValueError("reason: says why a pair is skipped; a choice takes a rationale")
+        return self
+
     @model_validator(mode="after")
     def _sides_agree(self) -> PreferenceIn:
         if self.p_left is not None and (
@@ -71,6 +84,11 @@ class PreferenceIn(BaseModel):
         if self.judge is not None:
             Judge.model_validate(self.judge)
         return self
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether a person should have said more where the project wants a rationale."""
+        return self.choice != "skip" and self.judge is None and not (self.rationale or "").strip()
 
     def answer(self) -> actions.Answer:
         """The same, as the actions take it."""
@@ -104,15 +122,23 @@ class AnswersIn(BaseModel):
     ]
 
 
-def claim_view(claimed: actions.ClaimedPair) -> dict[str, Any]:
+WithHtml = Annotated[
+    bool, Query(description="Also the texts rendered as safe HTML, under `html`, for a page.")
+]
+
+
+def claim_view(claimed: actions.ClaimedPair, html: bool = False) -> dict[str, Any]:
     """A claim as an annotator sees it: nothing that tells who wrote which side."""
-    return {
+    view = {
         "id": claimed.claim.id,
         "expires_at": claimed.claim.expires_at,
         "prompt": claimed.prompt,
         "left": claimed.left,
         "right": claimed.right,
     }
+    if html:
+        view["html"] = markup.claim_html(claimed.prompt, claimed.left, claimed.right)
+    return view
 
 
 def preference_view(preference: Preference) -> dict[str, Any]:
@@ -128,6 +154,8 @@ def preference_view(preference: Preference) -> dict[str, Any]:
         "rationale": preference.rationale,
         "p_left": preference.p_left,
         "judge": preference.judge,
+        "flags": preference.flags or [],
+        "reason": preference.reason,
         "seconds": preference.seconds,
         "late": preference.late,
         "version": preference.version,
@@ -138,7 +166,12 @@ def preference_view(preference: Preference) -> dict[str, Any]:
 
 @router.post("/projects/{project_id}/claims")
 async def claim(
-    project_id: uuid.UUID, body: ClaimsIn, request: Request, actor: CurrentActor, db: Db
+    project_id: uuid.UUID,
+    body: ClaimsIn,
+    request: Request,
+    actor: CurrentActor,
+    db: Db,
+    html: WithHtml = False,
 ) -> dict[str, Any]:
     """Claim further pairs. Empty when nothing is left for this annotator.
 
@@ -150,17 +183,19 @@ async def claim(
         project = project_for(session, actor, project_id, "label")
         claimed = actions.claim_pairs(session, project, actor.person.id, body.count)
         held = 0 if claimed else actions.waiting_for_others(session, project, actor.person.id)
-        return {"items": [claim_view(c) for c in claimed], "waiting": held}
+        return {"items": [claim_view(c, html) for c in claimed], "waiting": held}
 
     return await waiting.until(attempt, lambda view: bool(view["items"]), db, request, body.wait)
 
 
 @router.get("/projects/{project_id}/claims")
-def held(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+def held(
+    project_id: uuid.UUID, actor: CurrentActor, db: Db, html: WithHtml = False
+) -> dict[str, Any]:
     """The claims this annotator holds now."""
     project = project_for(db, actor, project_id, "label")
     claimed = actions.held_claims(db, project, actor.person.id)
-    return {"items": [claim_view(c) for c in claimed]}
+    return {"items": [claim_view(c, html) for c in claimed]}
 
 
 @router.post("/claims/{claim_id}/preference", status_code=201)
@@ -168,7 +203,7 @@ def prefer(
     claim_id: uuid.UUID, body: PreferenceIn, actor: CurrentActor, db: Db, response: Response
 ) -> dict[str, Any]:
     """Answer a claim: 201; the same again: 200 with the same preference."""
-    _allowed(actor, db, claim_id)
+    _explained(_allowed(actor, db, claim_id), body)
     preference, new = actions.prefer(db, claim_id, actor.person.id, body.answer())
     if not new:
         response.status_code = 200
@@ -181,7 +216,7 @@ def prefer_many(body: AnswersIn, actor: CurrentActor, db: Db) -> dict[str, Any]:
 
     An item that cannot be taken carries the members of a problem document.
     """
-    read = [_read(item) for item in body.items]
+    read = _explained_ones(db, [_read(item) for item in body.items])
     answers = [(item.claim, item.answer()) for item in read if isinstance(item, OneOfMany)]
     stored = iter(
         batch.prefer_many(db, answers, actor.person.id, lambda id: _may_label(actor, db, id))
@@ -245,7 +280,7 @@ def amend(
     preference_id: uuid.UUID, body: PreferenceIn, actor: CurrentActor, db: Db
 ) -> dict[str, Any]:
     """Amend one's own answer until its batch is complete; the earlier value stays on record."""
-    _allowed(actor, db, preference_id)
+    _explained(_allowed(actor, db, preference_id), body)
     return preference_view(actions.amend(db, preference_id, actor.person.id, body.answer()))
 
 
@@ -287,11 +322,30 @@ def _label_view(row: tuple[Preference, Pair, Any, str]) -> dict[str, Any]:
     }
 
 
-def _allowed(actor: CurrentActor, db: Db, subject: uuid.UUID) -> None:
+NO_RATIONALE = "rationale: this project wants to know why; say it in a few words."
+
+
+def _explained(project: Project | None, body: PreferenceIn) -> None:
+    """Refuse an answer without a rationale where the project wants one of people."""
+    if project is not None and project.require_rationale and body.unexplained:
+        raise Invalid(NO_RATIONALE, field="rationale")
+
+
+def _explained_ones(db: Db, read: list[OneOfMany | Invalid]) -> list[OneOfMany | Invalid]:
+    bare = [one.claim for one in read if isinstance(one, OneOfMany) and one.unexplained]
+    refused = queries.wanting_rationale(db, bare) if bare else set()
+    return [
+        Invalid(NO_RATIONALE, field="rationale")
+        if isinstance(one, OneOfMany) and one.unexplained and one.claim in refused
+        else one
+        for one in read
+    ]
+
+
+def _allowed(actor: CurrentActor, db: Db, subject: uuid.UUID) -> Project | None:
     """A key of one project, or a person who was taken out of it, reaches nothing else.
 
     Ownership of the claim or preference itself is the action's own check.
     """
     project_id = queries.project_of(db, subject)
-    if project_id is not None:
-        project_for(db, actor, project_id, "label")
+    return None if project_id is None else project_for(db, actor, project_id, "label")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified, Json
@@ -13,6 +13,7 @@ from app.database import Base, Identified, Json
 OWN_SLOT = 1_000
 """The slot of an oracle that labels beside people: it fills none of theirs."""
 
+FLAGS = ("unsafe", "personal_data", "broken", "wrong_language")
 CHOICES = ("left", "right", "tie", "both_bad", "skip")
 
 
@@ -65,6 +66,7 @@ class Preference(Identified, Base):
 
     ``review``: a reviewer's answer to a disagreement, which decides.
     ``frozen_in`` is the round whose batch it was fixed in; until then it may be amended.
+    ``flags`` are of the pair, ``reason`` is why it was skipped.
     ``recorded``: it came with imported pairs, from outside: no claim, and of no round.
     """
 
@@ -118,6 +120,8 @@ class Preference(Identified, Base):
     rationale: Mapped[str | None]
     p_left: Mapped[float | None]
     judge: Mapped[Json | None]
+    flags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    reason: Mapped[str | None]
     seconds: Mapped[float | None]
     version: Mapped[int] = mapped_column(default=1)
     late: Mapped[bool] = mapped_column(default=False)
@@ -146,3 +150,5 @@ class PreferenceVersion(Base):
     rationale: Mapped[str | None]
     p_left: Mapped[float | None]
     judge: Mapped[Json | None]
+    flags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    reason: Mapped[str | None]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, load_only
 
 from app.labelling.models import OWN_SLOT, Claim, Preference
 from app.people.models import Membership, Person
-from app.projects.models import Pair, Prompt
+from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round
 
 # One statement: lock free pairs in the acquisition's order, skipping those that somebody else
@@ -348,6 +348,12 @@ def project_of(session: Session, subject: uuid.UUID) -> uuid.UUID | None:
         .union_all(select(Preference.project_id).where(Preference.id == subject))
         .limit(1)
     )
+
+
+def wanting_rationale(session: Session, claims: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the claims whose project wants a rationale with every choice."""
+    query = select(Claim.id).join(Project, Project.id == Claim.project_id)
+    return set(session.scalars(query.where(Claim.id.in_(claims), Project.require_rationale)))
 
 
 def mine_in_round(session: Session, round_id: uuid.UUID, person_id: uuid.UUID) -> int:

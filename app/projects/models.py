@@ -49,6 +49,7 @@ class Project(Identified, Base):
     overlap: Mapped[int] = mapped_column(default=1)
     overlap_share: Mapped[float] = mapped_column(default=1.0)
     adjudicate: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    require_rationale: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     system_prompt: Mapped[str | None]
     chat: Mapped[str] = mapped_column(default="auto")
     guidelines: Mapped[str] = mapped_column(default="")

@@ -110,6 +110,7 @@ class ProjectSettings(Strict):
     overlap: Annotated[int, Field(ge=1, le=100)] = 1
     overlap_share: Share = 1.0
     adjudicate: StrictBool = False
+    require_rationale: StrictBool = False
     system_prompt: Annotated[Text, Field(max_length=100_000)] | None = None
     chat: Literal["auto", "off"] = "auto"
     guidelines: Annotated[Text, Field(max_length=100_000)] = ""

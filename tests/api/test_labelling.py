@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -215,3 +216,68 @@ def test_everyone_skipping_everything_ends_the_round_and_says_so(cast):
     assert skipped == 3
     assert (round["state"], round["policy_out"]) == ("done", round["policy_in"])
     assert "policy stays" in round["metrics"]["note"]
+
+
+def test_html_is_given_only_to_who_asks_and_tells_no_more(cast, imported):
+    (held,) = cast.annotator.post(f"{imported}/claims?html=1", json={}).json()["items"]
+    assert set(held) == {"id", "expires_at", "prompt", "left", "right", "html"}
+    assert held["html"] == {
+        "prompt": [f"<p>{held['prompt']}</p>\n"],
+        "left": f"<p>{held['left']}</p>\n",
+        "right": f"<p>{held['right']}</p>\n",
+    }
+    (again,) = cast.annotator.get(f"{imported}/claims").json()["items"]
+    assert "html" not in again
+    assert "html" in cast.annotator.get(f"{imported}/claims?html=1").json()["items"][0]
+
+
+def test_flags_and_the_reason_of_a_skip_are_kept_and_exported(cast, imported):
+    one, two = claim(cast.annotator, imported, 2)
+    said = prefer(cast.annotator, one, choice="left", flags=["unsafe", "broken"], strength=2)
+    assert said.json()["flags"] == ["broken", "unsafe"]
+    assert (
+        prefer(cast.annotator, two, choice="skip", reason="No idea").json()["reason"] == "No idea"
+    )
+    rows = [json.loads(x) for x in cast.admin.get(f"{imported}/export").content.splitlines()]
+    assert {(r["choice"], tuple(r["flags"]), r["reason"]) for r in rows} == {
+        ("left", ("broken", "unsafe"), None),
+        ("skip", (), "No idea"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"choice": "left", "flags": ["ugly"]}, "flags"),
+        ({"choice": "left", "reason": "No idea"}, "reason"),
+        ({"choice": "skip", "reason": "x" * 1001}, "reason"),
+    ],
+)
+def test_what_cannot_be_said_names_its_field(cast, imported, body, field):
+    (held,) = claim(cast.annotator, imported)
+    answer = prefer(cast.annotator, held, **body)
+    assert answer.status_code == 422
+    assert field in answer.text
+
+
+def test_a_project_may_want_a_rationale_of_people_with_every_choice(cast, imported):
+    assert cast.admin.patch(imported, json={"require_rationale": True}).status_code == 200
+    one, two, three = claim(cast.annotator, imported, 3)
+    bare = prefer(cast.annotator, one, choice="left", rationale=" ")
+    assert bare.status_code == 422
+    assert "rationale" in bare.json()["detail"]
+    said = prefer(cast.annotator, one, choice="left", rationale="Clearer.")
+    assert said.status_code == 201
+    changed = f"/api/v1/preferences/{said.json()['id']}"
+    assert cast.annotator.put(changed, json={"choice": "right"}).status_code == 422
+    assert prefer(cast.annotator, two, choice="skip").status_code == 201
+    items = [{"claim": three["id"], "choice": "tie"}]
+    (many,) = cast.annotator.post("/api/v1/claims/preferences", json={"items": items}).json()[
+        "items"
+    ]
+    assert many["status"] == 422
+    items[0]["judge"] = {"name": "a machine"}
+    (many,) = cast.annotator.post("/api/v1/claims/preferences", json={"items": items}).json()[
+        "items"
+    ]
+    assert many["status"] == 201

@@ -54,9 +54,9 @@ const queue = new Queue(page.project, Number(page.ahead), {
 
 function next() {
   current = queue.take();
+  extras.fill();
   if (current) {
     view.show(current);
-    extras.fill();
     watch.restart();
     view.announce(`Next pair. ${batch.done} of ${batch.needed} done.`);
   } else {

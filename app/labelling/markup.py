@@ -1,0 +1,61 @@
+"""Texts of models as HTML: Markdown rendered, and then cleaned of all that is not on a list.
+
+Two walls: the parser takes no HTML of the text's own, and what it makes passes nh3's allow-list.
+Nothing loads from elsewhere (images stay text), and no heading mixes with the page's own.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import nh3
+from markdown_it import MarkdownIt
+
+LONGEST = 50_000
+"""Characters beyond which a text is shown as it is: rendering must never keep a pair waiting."""
+
+_TAGS = {
+    *("p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "p": {"class"}}
+
+
+@lru_cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "breaks": True})
+    parser.enable(["table", "strikethrough"])
+    # Four spaces before a line are more often a model's layout than its code
+    parser.disable(["image", "code", "html_block", "html_inline"])
+    return parser
+
+
+def rendered(text: str) -> str | None:
+    """``text`` as safe HTML; None where it is too long to be rendered."""
+    if len(text) > LONGEST:
+        return None
+    parser = _parser()
+    tokens = parser.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.attrs = {"class": f"heading-{token.tag[1:]}"} if token.nesting == 1 else {}
+            token.tag = "p"
+    return nh3.clean(
+        parser.renderer.render(tokens, parser.options, {}),
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )
+
+
+def claim_html(prompt: Any, left: str, right: str) -> dict[str, Any]:
+    """The texts of a claim rendered; the prompt as a list, one for each message (a text: one)."""
+    contents = [prompt] if isinstance(prompt, str) else [m["content"] for m in prompt]
+    return {
+        "prompt": [rendered(content) for content in contents],
+        "left": rendered(left),
+        "right": rendered(right),
+    }
