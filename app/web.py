@@ -225,6 +225,12 @@ def front() -> RedirectResponse:
     return RedirectResponse("/projects", 303)
 
 
+@router.get("/favicon.ico")
+def favicon() -> RedirectResponse:
+    """Browsers ask for it here where no page names another: beside JSON, for one."""
+    return RedirectResponse(static_url("favicon.svg"))
+
+
 def wants_html(request: Request) -> bool:
     """Whether a person with a browser asked, rather than a script."""
     path = request.url.path
