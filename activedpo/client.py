@@ -96,6 +96,7 @@ class _Call:
     params: Mapping[str, Any] | None = None
     again: bool = True
     wait: float = 0.0
+    raw: bool = False
 
 
 class LostReplyError(Exception):
@@ -152,6 +153,9 @@ class _Verbs:
     def _get(self, path: str, params: Mapping[str, Any] | None) -> Steps[Any]:
         return (yield _Call("GET", path, params=params))
 
+    def _download(self, path: str, params: Mapping[str, Any] | None) -> Steps[bytes]:
+        return (yield _Call("GET", path, params=params, raw=True))  # type: ignore[no-any-return]
+
     def _send(self, method: str, path: str, json: Any) -> Steps[Any]:
         return (yield _Call(method, path, json, again=method in ("PUT", "DELETE", "PATCH")))
 
@@ -164,7 +168,9 @@ def _outcome(one: Mapping[str, Any]) -> Outcome:
     return Outcome(one.get("claim"), int(one["status"]), one.get("id"), one.get("detail"))
 
 
-def _read(response: httpx.Response) -> Any:
+def _read(response: httpx.Response, raw: bool) -> Any:
+    if response.is_success and raw:
+        return response.content
     if response.is_success:
         return response.json() if response.content else None
     try:
@@ -274,6 +280,10 @@ class Client(_Verbs):
         """POST, PUT, PATCH or DELETE anything below /api/v1; its JSON."""
         return self._do(self._send(method, path, json))
 
+    def download(self, path: str, **params: Any) -> bytes:
+        """GET a file below /api/v1, such as an export or a policy."""
+        return self._do(self._download(path, params))
+
     def items(self, path: str, **params: Any) -> Iterator[Any]:
         """Every item of a list, page after page."""
         cursor: str | None = None
@@ -311,17 +321,24 @@ class Client(_Verbs):
                 continue
             pause = patience.after_answer(response)
             if pause is None:
-                return _read(response)
+                return _read(response, call.raw)
             time.sleep(pause)
 
 
 class AsyncClient(_Verbs):
-    """The same, asynchronous."""
+    """The same, asynchronous. ``transport``: another way than the network, as to an ASGI app."""
 
-    def __init__(self, url: str, key: str, timeout: float = 60.0, tries: int = TRIES) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        timeout: float = 60.0,
+        tries: int = TRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         super().__init__()
         self._timeout, self._tries = timeout, tries
-        self._http = httpx.AsyncClient(**_settings(url, key, timeout))
+        self._http = httpx.AsyncClient(**_settings(url, key, timeout), transport=transport)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -352,6 +369,10 @@ class AsyncClient(_Verbs):
     async def get(self, path: str, **params: Any) -> Any:
         """As :meth:`Client.get`."""
         return await self._do(self._get(path, params))
+
+    async def download(self, path: str, **params: Any) -> bytes:
+        """As :meth:`Client.download`."""
+        return await self._do(self._download(path, params))
 
     async def send(self, method: str, path: str, json: Any = None) -> Any:
         """As :meth:`Client.send`."""
@@ -384,5 +405,5 @@ class AsyncClient(_Verbs):
                 continue
             pause = patience.after_answer(response)
             if pause is None:
-                return _read(response)
+                return _read(response, call.raw)
             await asyncio.sleep(pause)

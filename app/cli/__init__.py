@@ -17,7 +17,7 @@ from app.cli.context import NO_STACK, USAGE, Failure, complain
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-GROUPS = ("stack", "data", "people", "oracle", "doctor", "demo", "backup", "simulate")
+GROUPS = ("stack", "data", "people", "oracle", "doctor", "demo", "backup", "simulate", "run")
 
 
 def build() -> typer.Typer:

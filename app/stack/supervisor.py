@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,13 +54,22 @@ def check_port(host: str, port: int) -> None:
 class Supervisor:
     """The stack of one HOME.
 
-    Ends on SIGINT, SIGTERM and SIGHUP; a second signal a while later kills what is left. If the
-    supervisor itself is killed, Linux ends every part (see :mod:`app.stack.launch`).
+    With ``work`` there is no web server, and the stack ends when the work does; an error of it is
+    raised then. Ends on SIGINT, SIGTERM and SIGHUP; a second signal a while later kills what is
+    left. If the supervisor itself is killed, Linux ends every part (see :mod:`app.stack.launch`).
     """
 
-    def __init__(self, settings: Settings, *, demo: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        demo: bool = False,
+        work: Callable[[], None] | None = None,
+    ) -> None:
         self.settings = settings
         self.demo = demo
+        self._work = work
+        self._failure: BaseException | None = None
         self.stopping = threading.Event()
         self._first_signal = 0.0
         self.servers: list[Part] = []
@@ -78,7 +88,8 @@ class Supervisor:
         lock = HomeLock(home)
         self._closing.callback(lock.release)
         with self._closing:
-            check_port(self.settings.host, self.settings.port)
+            if self._work is None:
+                check_port(self.settings.host, self.settings.port)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, self._on_signal)
             self._logs = make_private(home / "logs")
@@ -86,7 +97,19 @@ class Supervisor:
             self._closing.callback(forget_state, home)
             self._closing.callback(self._end_all)
             self._start(home, dead_workers)
+            if self._work is not None:
+                threading.Thread(target=self._do_work, args=(self._work,), daemon=True).start()
             self._watch()
+        if self._failure is not None:
+            raise self._failure
+
+    def _do_work(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self.stopping.set()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
@@ -123,6 +146,8 @@ class Supervisor:
         for pid in dead_workers:
             self._free_leases(pid)
         self._start_own()
+        if self._work is not None:
+            return
         self._await_web()
         if not self.stopping.is_set():
             for line in credentials.banner(self.state.address):
@@ -174,6 +199,8 @@ class Supervisor:
     def _start_own(self) -> None:
         own = [sys.executable, "-m", "app.cli"]
         commands = {"web": ["serve"], "worker": ["worker"], "beat": ["beat"]}
+        if self._work is not None:
+            del commands["web"]
         if self.demo:
             commands["demo"] = ["demo", "prepare"]
         for name, arguments in commands.items():
