@@ -95,6 +95,7 @@ API: dict[str, Rule] = {
 
 PAGES: dict[str, Rule] = {
     "GET /": Rule("open"),
+    "GET /favicon.ico": Rule("open"),
     "GET /sign-in": Rule("open"),
     "POST /sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
     "POST /sign-out": Rule("signed"),
