@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
+from activedpo.encoding import encode_pair, encode_prompt
+from activedpo.errors import (
+    ContextOverflow,
+    DeviceUnavailable,
+    EmptyCompletion,
+    EmptyPrompt,
+    ModelMismatch,
+    ModelNotFound,
+    NoWeights,
+)
 from activedpo.loading import Policy, load
 from activedpo.oracles import Oracle
 from activedpo.simulation import judges
 from activedpo.simulation.config import Fit, InvalidConfig, SimulationConfig
 from activedpo.simulation.store import Store
-from activedpo.simulation.texts import Recorded, read_labels, read_prompts
+from activedpo.simulation.texts import Recorded, read_labels, read_prompts, turns
 from activedpo.types import Completion, Prompt
 
 EVAL_SEED = 20_240_214
@@ -64,8 +74,13 @@ class Bench:
 
     @cached_property
     def base(self) -> Policy:
-        """π_0."""
-        return load(self.base_path, device=self.config.device, dtype=self.config.dtype)
+        """π_0; raises InvalidConfig where it cannot be loaded."""
+        try:
+            return load(self.base_path, device=self.config.device, dtype=self.config.dtype)
+        except DeviceUnavailable as error:
+            raise InvalidConfig(f"device: {error}") from error
+        except (ModelNotFound, NoWeights, ModelMismatch) as error:
+            raise InvalidConfig(f"policy: {error}") from error
 
     @cached_property
     def oracle(self) -> Oracle:
@@ -90,13 +105,16 @@ class Bench:
 
     @cached_property
     def recorded(self) -> Split:
-        """Recorded pairs; pairs of one prompt are never on both sides."""
+        """Recorded pairs that fit the model; pairs of one prompt are never on both sides."""
         by_prompt: dict[str, list[Recorded]] = {}
-        for row in read_labels(str(self.labels_file)):
+        for row in self._fitting(read_labels(str(self.labels_file))):
             by_prompt.setdefault(json.dumps(row.pair.prompt), []).append(row)
         split = _hold_out(list(by_prompt.values()), self.config.eval_prompts)
         if not split.train or not split.held:
-            raise InvalidConfig("labels file: pairs of two prompts at least are needed")
+            raise InvalidConfig(
+                "labels file: pairs of two prompts at least are needed that fit the model's "
+                f"context of {self.base.context} tokens"
+            )
         flat = [[row for group in part for row in group] for part in (split.train, split.held)]
         return Split(*flat)
 
@@ -136,9 +154,28 @@ class Bench:
         return [Completion(t, tuple(ids), done) for t, ids, done in self.store.read_json(file)]
 
     def _asked(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """As the policy is asked them; those that leave no room for an answer are left out."""
         cut = [self._cut(prompt, index) for index, prompt in enumerate(prompts)]
         distinct = {json.dumps(prompt): prompt for prompt in cut if prompt}
-        return [self._in_chat(prompt) for prompt in distinct.values()]
+        asked = [self._in_chat(prompt) for prompt in distinct.values()]
+        room = self.base.context - 1
+        return [prompt for prompt in asked if len(encode_prompt(self.base, prompt)) <= room]
+
+    def _fitting(self, rows: Sequence[Recorded]) -> Iterator[Recorded]:
+        for index, row in enumerate(rows):
+            pair = replace(row.pair, prompt=self._in_chat(row.pair.prompt))
+            if isinstance(row.pair.prompt, str) and not isinstance(pair.prompt, str):
+                # The blank behind "Assistant:" is no part of a message.
+                pair = replace(
+                    pair,
+                    completion_a=pair.completion_a.strip(),
+                    completion_b=pair.completion_b.strip(),
+                )
+            try:
+                encode_pair(self.base, pair, index)
+            except (ContextOverflow, EmptyPrompt, EmptyCompletion):
+                continue
+            yield replace(row, pair=pair)
 
     def _cut(self, prompt: Prompt, index: int) -> Prompt | None:
         """The first tokens of a text prompt; None where it has too few."""
@@ -152,12 +189,14 @@ class Bench:
         return str(self.base.tokenizer.decode(ids[:count])) if len(ids) > count else None
 
     def _in_chat(self, prompt: Prompt) -> Prompt:
-        """A text prompt to a chat model is one user turn behind the system prompt."""
+        """A text prompt to a chat model is one user turn behind the system prompt; a dialogue in
+        hh's form is its turns.
+        """
         if not isinstance(prompt, str) or not self.base.chat or self.config.chat == "off":
             return prompt
         system = self.config.system_prompt
         head = [{"role": "system", "content": system}] if system else []
-        return [*head, {"role": "user", "content": prompt}]
+        return [*head, *(turns(prompt) or [{"role": "user", "content": prompt}])]
 
 
 def _hold_out(items: list[Any], count: int | None) -> Split:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,19 @@ def _spoken(chosen: str, rejected: str) -> tuple[str, str, str]:
         raise ValueError('no `prompt`, and the texts share no "Assistant:" turn')
     end += len(ASSISTANT)
     return chosen[:end], chosen[end:], rejected[end:]
+
+
+def turns(dialogue: str) -> list[dict[str, str]]:
+    """The messages of a dialogue in hh's form, open at its end; [] if it is none."""
+    parts = re.split(r"\n\n(Human|Assistant):", dialogue)
+    head, speakers, said = parts[0], parts[1::2], parts[2::2]
+    if head.strip() or not speakers or speakers[-1] != "Assistant" or said[-1].strip():
+        return []
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": roles[speaker], "content": text.strip()}
+        for speaker, text in zip(speakers[:-1], said[:-1], strict=True)
+    ]
 
 
 def _shared(chosen: list[Any], rejected: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:

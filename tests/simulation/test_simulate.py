@@ -17,6 +17,8 @@ import pytest
 from activedpo.simulation.config import InvalidConfig, read_config
 from activedpo.simulation.run import simulate
 from activedpo.simulation.store import Store
+from activedpo.testing import tiny_model
+from tests.simulation.conftest import write
 
 Make = Callable[..., Path]
 TIMES = ("seconds",)
@@ -132,6 +134,34 @@ def test_recorded_labels(config: Make, files: Path, out: Path) -> None:
     assert found[-1]["value"] > 0.5
     ids = [label.pair.id for label in Store(out).labels("certainty", 0, 2)]
     assert len(set(ids)) == 6
+
+
+def test_dialogues_to_a_chat_model_and_pairs_too_long_for_it(
+    config: Make, tmp_path: Path, out: Path
+) -> None:
+    """A text becomes a user turn, an hh dialogue its turns; what does not fit is left out."""
+    chat = tiny_model(tmp_path / "chat", chat=True, context=128)
+    said = [f"\n\nHuman: question {i}\n\nAssistant:" for i in range(12)]
+    rows = [{"chosen": f"{s} yes", "rejected": f"{s} no"} for s in said]
+    rows.append({"prompt": "long", "chosen": "x" * 200, "rejected": "no"})
+    labels = write(tmp_path / "l.jsonl", rows)
+    found = run(config(policy=chat, prompts=None, labels=[9], eval_prompts=3), out, labels)
+    assert found[0]["labelled"] == 9
+    assert found[0]["n"] == 3
+    assert Store(out).labels("random", 0, 1)[0].pair.prompt[0]["role"] == "user"
+    again = run(config(policy=chat, labels=[2]), tmp_path / "generated")
+    assert again[0]["labelled"] == 2
+
+
+def test_a_model_that_cannot_be_loaded_is_the_policys_fault(
+    config: Make, tmp_path: Path, out: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidConfig, match=r"policy: .*config\.json"):
+        run(config(policy=str(tmp_path / "empty")), out)
+    with pytest.raises(InvalidConfig, match="device: "):
+        run(config(device="cuda:77"), out)
+    assert not out.exists()
 
 
 def test_recorded_labels_run_out(config: Make, files: Path, out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from activedpo.simulation.config import InvalidConfig
-from activedpo.simulation.texts import read_labels, read_prompts, read_texts
+from activedpo.simulation.texts import read_labels, read_prompts, read_texts, turns
 from tests.simulation.conftest import write
 
 SPOKEN = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: more\n\nAssistant:"
@@ -25,6 +25,15 @@ def sides(row: dict[str, Any], tmp_path: Path) -> tuple[Any, str, str]:
 def test_hh_is_cut_behind_the_last_shared_assistant(tmp_path: Path) -> None:
     row = {"chosen": f"{SPOKEN} sure", "rejected": f"{SPOKEN} never"}
     assert sides(row, tmp_path) == (SPOKEN, " sure", " never")
+
+
+def test_hh_as_messages() -> None:
+    assert turns(SPOKEN) == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": "more"},
+    ]
+    assert turns("Human: hi") == turns("no dialogue") == turns(f"{SPOKEN} closed") == []
 
 
 def test_hh_whose_answers_begin_alike(tmp_path: Path) -> None:
