@@ -110,7 +110,7 @@ MUTANTS = (
     Mutant(
         "limit on signing in",
         "app/people/throttle.py",
-        "        if not limiter.hit(limit, *names):",
+        "        if not passes(limit, *names):",
         "        if False:",
         "tests/api/test_sign_in.py::test_tries_are_limited_and_the_right_password_waits_too",
     ),

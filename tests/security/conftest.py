@@ -16,6 +16,8 @@ from app.database import transaction
 from app.labelling import actions as labelling
 from app.main import create_app
 from app.oracles import actions as oracles
+from app.oracles import webhooks
+from app.oracles.models import Delivery
 from app.oracles.schema import Sentiment
 from app.people import actions, throttle
 from app.people.access import COOKIE, CSRF_HEADER
@@ -120,6 +122,10 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
     )
     oracles.attach(session, project, Sentiment(kind="sentiment"))
     key, _ = actions.add_key(session, annotator, "annotator", "to be revoked")
+    webhook, _ = webhooks.add(session, project.id, "https://example.com/hook", [])
+    delivery = Delivery(webhook_id=webhook.id, kind="round.done", payload={}, state="dead")
+    session.add(delivery)
+    session.flush()
     return {
         "project_id": str(project.id),
         "round_id": str(round.id),
@@ -128,6 +134,8 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
         "policy_id": str(_policy(session, project, round.id)),
         "person_id": str(annotator.id),
         "key_id": str(key.id),
+        "webhook_id": str(webhook.id),
+        "delivery_id": str(delivery.id),
     }
 
 

@@ -44,6 +44,7 @@ API: dict[str, Rule] = {
     "GET /healthz": Rule("open"),
     "GET /readyz": Rule("open"),
     "GET /metrics": Rule("open"),
+    "GET /favicon.ico": Rule("open"),
     "POST /api/v1/sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
     "POST /api/v1/sign-out": Rule("signed"),
     "GET /api/v1/me": Rule("signed"),
@@ -55,6 +56,14 @@ API: dict[str, Rule] = {
     "GET /api/v1/keys": Rule("signed"),
     "POST /api/v1/keys": Rule("keymaker", {"project": "{project_id}"}),
     "DELETE /api/v1/keys/{key_id}": Rule("mine"),
+    "PATCH /api/v1/keys/{key_id}": Rule("mine", {"name": "another"}),
+    "GET /api/v1/projects/{project_id}/webhooks": Rule("manage"),
+    "POST /api/v1/projects/{project_id}/webhooks": Rule(
+        "manage", {"url": "https://example.com/hook"}
+    ),
+    "GET /api/v1/webhooks/{webhook_id}/deliveries": Rule("manage"),
+    "DELETE /api/v1/webhooks/{webhook_id}": Rule("manage"),
+    "POST /api/v1/deliveries/{delivery_id}/resend": Rule("manage"),
     "GET /api/v1/projects/{project_id}/members": Rule("manage"),
     "POST /api/v1/projects/{project_id}/members": Rule("manage", {"email": "stranger@example.com"}),
     "DELETE /api/v1/projects/{project_id}/members/{person_id}": Rule("manage"),
@@ -78,6 +87,9 @@ API: dict[str, Rule] = {
     "PUT /api/v1/preferences/{preference_id}": Rule("holder", PREFER),
     "DELETE /api/v1/preferences/{preference_id}": Rule("holder"),
     "GET /api/v1/projects/{project_id}/preferences": Rule("view"),
+    "GET /api/v1/projects/{project_id}/quality": Rule("manage"),
+    "PUT /api/v1/projects/{project_id}/set-asides/{person_id}": Rule("manage", {"reason": "x"}),
+    "DELETE /api/v1/projects/{project_id}/set-asides/{person_id}": Rule("manage"),
     "POST /api/v1/projects/{project_id}/rounds": Rule("manage"),
     "GET /api/v1/projects/{project_id}/rounds": Rule("view"),
     "GET /api/v1/rounds/{round_id}": Rule("view"),
@@ -95,7 +107,6 @@ API: dict[str, Rule] = {
 
 PAGES: dict[str, Rule] = {
     "GET /": Rule("open"),
-    "GET /favicon.ico": Rule("open"),
     "GET /sign-in": Rule("open"),
     "POST /sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
     "POST /sign-out": Rule("signed"),
@@ -117,6 +128,9 @@ PAGES: dict[str, Rule] = {
         "manage", {"email": "stranger@example.com", "role": "annotator"}
     ),
     "POST /projects/{project_id}/people/{person_id}/remove": Rule("manage"),
+    "GET /projects/{project_id}/quality": Rule("manage"),
+    "POST /projects/{project_id}/quality/{person_id}/set-aside": Rule("manage", {"reason": "x"}),
+    "POST /projects/{project_id}/quality/{person_id}/take-back": Rule("manage"),
     "GET /projects/{project_id}/settings": Rule("manage"),
     "POST /projects/{project_id}/settings": Rule("manage", {"name": "another"}),
     "GET /projects/{project_id}/policies": Rule("view"),
