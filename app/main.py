@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from app import errors, web
+from app import errors, openapi, web
 from app.edge import BodyLimit, SecurityHeaders
 from app.metrics import Timed
 from app.people import bootstrap
 
-ROOMS = ("people", "projects", "labelling", "rounds", "policies", "oracles")
+ROOMS = ("people", "projects", "labelling", "rounds", "policies", "oracles", "quality")
 PARTS = (
     "app.health",
     *(f"app.{room}.api" for room in ROOMS),
@@ -42,6 +42,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
+    openapi.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Timed)

@@ -15,6 +15,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import Invalid
 
+CURSOR: dict[str, Any] = {"pattern": "^[A-Za-z0-9_-]{22}$"}
+"""For who reads the schema; what is wrong with a cursor is told in words."""
+
 
 def encode(id: uuid.UUID) -> str:
     """The cursor behind the item with this id."""
@@ -68,7 +71,9 @@ class Page:
 
 def _page(
     limit: Annotated[int, Query(ge=1, le=500, description="Items a page.")] = 100,
-    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, Query(description="`next` of the page before.", json_schema_extra=CURSOR)
+    ] = None,
 ) -> Page:
     return Page(limit, None if cursor is None else decode(cursor))
 

@@ -198,7 +198,11 @@ def held(
     return {"items": [claim_view(c, html) for c in claimed]}
 
 
-@router.post("/claims/{claim_id}/preference", status_code=201)
+@router.post(
+    "/claims/{claim_id}/preference",
+    status_code=201,
+    responses={200: {"description": "The same was said before.", "model": dict[str, Any]}},
+)
 def prefer(
     claim_id: uuid.UUID, body: PreferenceIn, actor: CurrentActor, db: Db, response: Response
 ) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import entry_points
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -27,6 +27,10 @@ Template = Literal["helpfulness", "harmlessness", "summary", "sentiment", "custo
 ModelName = Annotated[Words, Field(max_length=4_096)]
 Criteria = Annotated[Text, Field(max_length=20_000)]
 Positive = Annotated[float, Field(gt=0)]
+
+
+ADDRESS: dict[str, Any] = {"pattern": r"^https?://[a-z0-9]+(\.[a-z0-9]+)*(/[a-z0-9]+)*$"}
+"""For who reads the schema: an address that is surely one."""
 
 
 def callable_address(url: str) -> str:
@@ -110,7 +114,9 @@ class OpenAI(Judging):
     """A judge behind Chat Completions. ``budget`` is in US dollars at ``price``."""
 
     kind: Literal["openai"]
-    base_url: Annotated[Words, Field(max_length=2_000), AfterValidator(_address)]
+    base_url: Annotated[
+        Words, Field(max_length=2_000, json_schema_extra=ADDRESS), AfterValidator(_address)
+    ]
     model: ModelName
     api_key: SecretStr | None = Field(None, max_length=10_000)
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8

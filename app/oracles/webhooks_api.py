@@ -14,7 +14,7 @@ from app.database import Db
 from app.errors import Invalid, NotFound
 from app.oracles import addresses, webhooks
 from app.oracles.models import Delivery, Webhook
-from app.oracles.schema import callable_address
+from app.oracles.schema import ADDRESS, callable_address
 from app.paging import Paged
 from app.people.access import Actor, CurrentActor, project_for
 from app.storable import Words
@@ -31,7 +31,11 @@ class WebhookIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Annotated[Words, Field(max_length=2_000), AfterValidator(callable_address)]
+    url: Annotated[
+        Words,
+        Field(max_length=2_000, json_schema_extra=ADDRESS),
+        AfterValidator(callable_address),
+    ]
     events: Annotated[list[Event], Field(max_length=len(webhooks.EVENTS))] = []
 
 

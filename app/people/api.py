@@ -30,7 +30,13 @@ router = APIRouter(prefix="/api/v1", tags=["people"])
 
 Name = Annotated[Text, Field(max_length=200)]
 Scope = Literal["admin", "annotator", "oracle"]
-Rate = Annotated[Text, Field(max_length=50), AfterValidator(throttle.checked_rate)]
+Rate = Annotated[
+    Text,
+    Field(
+        max_length=50, json_schema_extra={"pattern": "^[1-9][0-9]{0,4}/(second|minute|hour|day)$"}
+    ),
+    AfterValidator(throttle.checked_rate),
+]
 ProjectRole = Literal["owner", "admin", "reviewer", "annotator", "oracle"]
 
 
