@@ -5,6 +5,7 @@ from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import ApiKey, Membership, Person, SignIn
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
+from app.quality.models import SetAside
 from app.rounds.models import Event, Round, Run, TrainingLabel
 
 __all__ = [
@@ -23,8 +24,9 @@ __all__ = [
     "Prompt",
     "Round",
     "Run",
+    "SetAside",
     "SignIn",
+    "TrainingLabel",
     "Verdict",
     "Webhook",
-    "TrainingLabel",
 ]

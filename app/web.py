@@ -43,6 +43,8 @@ DONE = {
     "person-added": "Added. They can sign in now.",
     "person-changed": "Changed.",
     "key-revoked": "The key is revoked and works no more.",
+    "set-aside": "Set aside: exports and further trainings leave these labels out.",
+    "taken-back": "These labels count again, from the next training on.",
     "cancelled": "The round is cancelled. Its labels are kept.",
 }
 

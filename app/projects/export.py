@@ -14,6 +14,7 @@ from app.people.models import Person
 from app.policies import base_models
 from app.projects import content, writing
 from app.projects.models import Pair, Project, Prompt
+from app.quality.models import is_set_aside
 from app.rounds.models import Round
 
 Format = Literal["trl", "jsonl", "parquet", "csv"]
@@ -37,7 +38,7 @@ def is_chat(project: Project, has_conversations: bool) -> bool:
 
 
 def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
-    """Every label with its pair, oldest first."""
+    """Every label with its pair, oldest first; those that are set aside left out."""
     return (
         select(
             Preference.id,
@@ -80,7 +81,11 @@ def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
         .join(Prompt, Prompt.id == Pair.prompt_id)
         .join(Person, Person.id == Preference.person_id)
         .outerjoin(Round, Round.id == Preference.round_id)
-        .where(Preference.project_id == project_id, Preference.deleted_at.is_(None))
+        .where(
+            Preference.project_id == project_id,
+            Preference.deleted_at.is_(None),
+            ~is_set_aside(),
+        )
         .order_by(Preference.id)
     )
 

@@ -21,6 +21,7 @@ from app.labelling.models import Claim, Preference
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
 from app.projects.models import Pair, Project
+from app.quality.models import is_set_aside
 from app.rounds import queries, selection
 from app.rounds.events import record
 from app.rounds.models import CLOSED, Round, Run, TrainingLabel
@@ -182,12 +183,15 @@ def complete_if_full(session: Session, round: Round, project: Project) -> None:
 def complete_batch(session: Session, round: Round, project: Project) -> None:
     """Fix the labels, ids and versions, and go on to training.
 
-    Every preference of the project so far is in: the paper retrains on all labels. Where none
+    Every preference of the project so far is in, but for those of people whose labels are set
+    aside: the paper retrains on all labels. Where none
     of them would teach the policy anything new, the round ends with the policy it began with.
     """
     session.flush()
     labels = select(sa.literal(round.id), Preference.id, Preference.version).where(
-        Preference.project_id == round.project_id, Preference.deleted_at.is_(None)
+        Preference.project_id == round.project_id,
+        Preference.deleted_at.is_(None),
+        ~is_set_aside(),
     )
     session.execute(
         insert(TrainingLabel)
@@ -197,7 +201,13 @@ def complete_batch(session: Session, round: Round, project: Project) -> None:
     fixed = select(TrainingLabel.preference_id).where(TrainingLabel.round_id == round.id)
     session.execute(
         update(Preference)
-        .where(Preference.frozen_in.is_(None), Preference.id.in_(fixed))
+        .where(
+            Preference.project_id == round.project_id,
+            Preference.frozen_in.is_(None),
+            Preference.deleted_at.is_(None),
+            # what is set aside is not trained on, and may be changed no more than the rest
+            Preference.id.in_(fixed) | is_set_aside(),
+        )
         .values(frozen_in=round.id)
     )
     close_pairs(session, round, project)

@@ -14,6 +14,7 @@ from app.oracles.models import Oracle
 from app.people.models import Membership, Person
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
+from app.quality.models import is_set_aside
 from app.rounds.models import CLOSED, Event, Round, Run, TrainingLabel
 
 
@@ -201,6 +202,7 @@ def has_unfixed_labels(session: Session, project: Project) -> bool:
         Preference.frozen_in.is_(None),
         Preference.deleted_at.is_(None),
         Preference.choice.in_(trains(project)),
+        ~is_set_aside(),
     )
     return session.scalar(query.limit(1)) is not None
 

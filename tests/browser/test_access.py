@@ -27,6 +27,7 @@ PAGES = (
     "/projects/{project}/policies",
     "/projects/{project}/people",
     "/projects/{project}/settings",
+    "/projects/{project}/quality",
     "/projects/{project}/label",
     "/rounds/{round}",
 )

@@ -15,7 +15,7 @@ OF_EVERYBODY = ("/projects", "/keys")
 OF_ADMINS = ("/projects/new", "/people", "/system")
 OF_MEMBERS = ("{p}", "{p}/rounds", "{p}/prompts", "{p}/policies", "{p}/label", "{p}/label/rest")
 OF_THE_PAST = ("/rounds/{round}", "/policies/{policy}")
-OF_MANAGERS = ("{p}/settings", "{p}/import", "{p}/people")
+OF_MANAGERS = ("{p}/settings", "{p}/import", "{p}/people", "{p}/quality")
 STREAMS = ("/rounds/{round}/events", "{p}/label/progress")
 FRAGMENTS = ("{p}/label/rest",)
 

@@ -1,0 +1,1 @@
+"""How far labels can be trusted: agreement, biases, speed; and setting a person's labels aside."""
