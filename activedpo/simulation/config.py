@@ -188,6 +188,7 @@ class SimulationConfig(Training):
         audit_fraction: share of every batch drawn at random.
         prune: [low, high] quantiles of the chosen text's perplexity that stay in the pool.
         near_duplicates: pairs whose completions are more alike than this (Jaccard) leave the pool.
+        gate: a policy surer than this of a pair labels it itself, for one training (off: null).
     """
 
     policy: str | Fit
@@ -218,6 +219,7 @@ class SimulationConfig(Training):
     audit_fraction: Share = 0.0
     prune: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = None
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    gate: Annotated[float, Field(gt=0.5, le=1)] | None = None
     system_prompt: str | None = None
     chat: Literal["auto", "off"] = "auto"
     device: str | None = None

@@ -169,6 +169,15 @@ def test_recorded_labels_run_out(config: Make, files: Path, out: Path) -> None:
     assert [r["labelled"] for r in found] == [10, 18] * 2
 
 
+def test_a_sure_policy_labels_for_itself_and_that_is_no_label(config: Make, out: Path) -> None:
+    found = run(config(gate=0.500001, strategies=["random"]), out)
+    assert [r["labelled"] for r in found] == [3, 6]
+    assert found[0]["pseudo"] is None  # before the first training nothing is sure
+    assert found[1]["pseudo"] > 0
+    assert 0 <= found[1]["pseudo_wrong_share"] <= 1
+    assert len(Store(out).labels("random", 0, 2)) == 6
+
+
 def test_the_report_needs_nothing_from_elsewhere(config: Make, out: Path) -> None:
     run(config(), out)
     page = (out / "report.html").read_text(encoding="utf-8")
