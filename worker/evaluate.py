@@ -12,12 +12,11 @@ from sqlalchemy.orm import Session
 
 import activedpo as ad
 from activedpo import types
-from activedpo.oracles import ORACLES
 from app.policies.models import Policy
 from app.projects.models import Project, Prompt
 from app.rounds import queries, stages
 from app.rounds.models import Round, Run
-from worker import models
+from worker import judges, models
 from worker.loaded import Models, as_prompt
 from worker.report import Report
 from worker.work import Asked, EvaluateOutcome, EvaluateWork, Wire
@@ -48,7 +47,7 @@ def load(session: Session, run: Run) -> EvaluateWork:
         prompts=prompts or _prompts(session, project, "train", MOST_PROMPTS),
         held_out=bool(prompts),
         generation=project.generation,
-        judge=project.judge,
+        judge=judges.opened(project.judge),
     )
 
 
@@ -114,14 +113,10 @@ def _judge(work: EvaluateWork) -> tuple[Oracle | None, str]:
         return None, "the project has no judge"
     if not work.held_out:
         return None, "the project has no eval prompts"
-    kind = str(work.judge.get("kind"))
-    if kind not in ORACLES:
-        return None, f"the judge {kind!r} is not one of {', '.join(sorted(ORACLES))}"
-    options = {key: value for key, value in work.judge.items() if key != "kind"}
     try:
-        return ORACLES[kind](**options), ""
+        return judges.made(work.judge), ""
     except (TypeError, ValueError) as error:
-        return None, f"the judge {kind!r} does not take these settings: {error}"
+        return None, f"the judge cannot be made: {error}"
 
 
 def _figures(found: Evaluation) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from app.errors import NotFound
 from app.labelling.models import Claim
 from app.oracles import queries
 from app.oracles.models import ON_ACCELERATOR, Oracle
-from app.oracles.schema import MASK, OpenAI, Settings
+from app.oracles.schema import OpenAI, Settings
 from app.people.models import Membership, Person
 from app.projects.models import Project
 from app.rounds import queries as rounds
 from app.rounds.events import record
-from app.sealed import UnreadableSecretError, seal, unseal
+from app.sealed import MASK, UnreadableSecretError, seal, unseal
 
 WAKE, WAKE_ON_ACCELERATOR = "activedpo.oracle", "activedpo.round"
 FIRST_REST, LONGEST_REST = 10.0, 300.0

@@ -12,9 +12,10 @@ from app.database import Db
 from app.errors import Invalid, NotFound
 from app.oracles import actions, addresses, queries, webhooks_api
 from app.oracles.models import Oracle
-from app.oracles.schema import MASK, AnyOracle, OpenAI
+from app.oracles.schema import AnyOracle, OpenAI
 from app.people.access import CurrentActor, project_for
 from app.people.models import Person
+from app.sealed import MASK
 
 router = APIRouter(prefix="/api/v1", tags=["oracles"])
 router.include_router(webhooks_api.router)

@@ -15,7 +15,7 @@ from app.oracles.models import ON_ACCELERATOR, Oracle
 _WITH_WORK = """
     SELECT o.id, o.project_id, o.kind FROM oracles o
     JOIN rounds r ON r.project_id = o.project_id AND r.state = 'labelling'
-    JOIN projects j ON j.id = o.project_id AND NOT j.archived
+    JOIN projects j ON j.id = o.project_id AND NOT j.archived AND NOT j.paused
     WHERE o.state IN ('active', 'waiting')
       AND (o.next_try_at IS NULL OR o.next_try_at <= clock_timestamp())
       AND (o.lease_expires_at IS NULL OR o.lease_expires_at < clock_timestamp())

@@ -20,9 +20,6 @@ from pydantic import (
 from app.storable import Text, Words
 
 ENTRY_POINTS = "activedpo.oracles"
-MASK = "********"
-"""Stands where a secret is kept; sent back, it means: the one you have."""
-
 Template = Literal["helpfulness", "harmlessness", "summary", "sentiment", "custom"]
 ModelName = Annotated[Words, Field(max_length=4_096)]
 Criteria = Annotated[Text, Field(max_length=20_000)]

@@ -13,6 +13,7 @@ from app.people.models import Membership
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.projects.schema import FIELDS
+from app.sealed import masked_in
 
 
 def settings_of(project: Project) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def project_view(project: Project) -> dict[str, Any]:
     view = settings_of(project)
     if project.source == "generated":
         view["pool_size"] = project.effective_pool_size
+    view["judge"] = masked_in(view["judge"], "api_key")
     return {
         "id": project.id,
         **{name: view[name] for name in sorted(view)},

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from activedpo.oracles import llm
+from activedpo.oracles.verdict import TroubleError
 from app.database import transaction
-from app.models import Oracle
+from app.models import Oracle, Project
 from app.settings import get_settings
 from tests.oracles import weather
 from tests.oracles.helpers import labels_by, run_oracle
 from tests.oracles.weather import GOOD, Server, as_json, completion, honest
+from worker import judges
 
 Make = Callable[..., Any]
 BAD = "This is terrible, awful and sad."
@@ -415,3 +417,38 @@ def test_a_judge_for_the_library_is_a_function(server: Server) -> None:
     assert judge("p", GOOD, BAD) == 1.0
     assert judge("p", BAD, GOOD) == 0.0
     judge.close()
+
+
+def test_a_projects_judge_keeps_its_key_to_itself(lab: Make, server: Server) -> None:
+    it = lab(1)
+    judge = {"kind": "openai", "base_url": server.url, "model": "m", "api_key": KEY}
+    told = it.client.patch(it.at, json={"judge": judge})
+    assert told.status_code == 200, told.text
+    assert told.json()["judge"]["api_key"] == "********"
+    assert KEY not in told.text + it.client.get(it.at).text
+    assert it.client.patch(it.at, json={"judge": told.json()["judge"]}).status_code == 422
+    assert it.client.patch(it.at, json={"name": "Another"}).status_code == 200
+    with transaction() as s:
+        stored = s.get_one(Project, it.project_id).judge
+    assert KEY not in json.dumps(stored)
+    assert judges.opened(stored) == judge
+
+
+def test_a_projects_judge_reaches_no_private_address(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"kind": "openai", "base_url": server.url, "model": "m"}
+    judge = judges.made(settings)
+    assert judge("p", GOOD, BAD) == 1.0
+    judge.close()
+    monkeypatch.setenv("ACTIVEDPO_ALLOW_PRIVATE_ADDRESSES", "false")
+    get_settings.cache_clear()
+    before = len(server.requests)
+    judge = judges.made(settings)
+    with pytest.raises(TroubleError, match="not public"):
+        judge("p", GOOD, BAD)
+    judge.close()
+    assert len(server.requests) == before
+    for wrong in ({"kind": "magic"}, {"kind": "openai", "model": "m"}, {**settings, "colour": 1}):
+        with pytest.raises((ValueError, TypeError)):
+            judges.made(wrong)

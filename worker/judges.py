@@ -1,0 +1,43 @@
+"""Who compares a new policy with π_0: a project's judge, made in the child."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from activedpo.oracles import ORACLES, llm
+from app.sealed import unsealed_in
+from app.settings import get_settings
+
+if TYPE_CHECKING:
+    from activedpo.oracles import Oracle
+
+NOT_OF_JUDGES = ("kind", "mode", "abstain_below")
+
+
+def opened(judge: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A judge's settings with its secret readable, for the pipe to the child and nothing else.
+
+    Raises:
+        UnreadableSecretError: the site's secret key has changed.
+    """
+    return None if judge is None else unsealed_in(judge, "api_key")
+
+
+def made(judge: dict[str, Any]) -> Oracle:
+    """The judge of these settings.
+
+    Raises:
+        ValueError, TypeError: an unknown kind, or settings that it does not take.
+    """
+    kind = str(judge.get("kind"))
+    if kind not in ORACLES:
+        raise ValueError(f"the judge {kind!r} is not one of {', '.join(sorted(ORACLES))}")
+    options = {key: value for key, value in judge.items() if key not in NOT_OF_JUDGES}
+    if kind != "openai":
+        return ORACLES[kind](**options)
+    price = options.pop("price", None)
+    if isinstance(price, dict):
+        options |= {"price_in": price["input"], "price_out": price["output"]}
+    # As for an attached oracle: what members may configure must not reach inside the network
+    public_only = not get_settings().allow_private_addresses
+    return llm.Blocking(llm.Settings(**{**options, "public_only": public_only}))
