@@ -111,7 +111,8 @@ class Visitor:
 
     def label(self, project: str, said: dict[str, str], upto: int = 100) -> int:
         """Claims and answers; every preference answered 201 or 200 goes into ``said``."""
-        claims = self.post(f"/projects/{project}/claims", {"count": upto})["items"]
+        claims = self.get(f"/projects/{project}/claims")["items"]  # an answer may have got lost
+        claims += self.post(f"/projects/{project}/claims", {"count": upto})["items"]
         for claim in claims:
             choice = "left" if claim["left"] > claim["right"] else "right"
             given = self.post(f"/claims/{claim['id']}/preference", {"choice": choice})
