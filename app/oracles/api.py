@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Invalid, NotFound
-from app.oracles import actions, addresses, queries, webhooks_api
+from app.oracles import actions, addresses, figures, queries, webhooks_api
 from app.oracles.models import Oracle
 from app.oracles.schema import AnyOracle, OpenAI
 from app.people.access import CurrentActor, project_for
@@ -59,6 +59,16 @@ def look(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
     if oracle is None:
         raise NotFound("No oracle is attached to this project.")
     return oracle_view(db, oracle)
+
+
+@router.get("/projects/{project_id}/oracle/figures")
+def trust(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """How far the attached oracle can be trusted: its lean, its word twice, against people's."""
+    project_for(db, actor, project_id, "view")
+    oracle = queries.attached(db, project_id)
+    if oracle is None:
+        raise NotFound("No oracle is attached to this project.")
+    return figures.figures(db, oracle)
 
 
 @router.delete("/projects/{project_id}/oracle", status_code=204)
