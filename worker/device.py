@@ -189,4 +189,8 @@ def _under_hold(run: Run, write: Callable[[Session, Run], None]) -> None:
 
 
 def _said(error: BaseException) -> str:
-    return str(error) if isinstance(error, CrashedError) else f"{type(error).__name__}: {error}"
+    """One line for the round's page: a database's error goes on with its statement."""
+    if isinstance(error, CrashedError):
+        return str(error)
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"[:500]
