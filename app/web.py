@@ -45,6 +45,7 @@ DONE = {
     "key-revoked": "The key is revoked and works no more.",
     "set-aside": "Set aside: exports and further trainings leave these labels out.",
     "taken-back": "These labels count again, from the next training on.",
+    "current": "The next round begins with this policy.",
     "cancelled": "The round is cancelled. Its labels are kept.",
 }
 

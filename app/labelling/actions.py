@@ -59,19 +59,34 @@ def claim_pairs(
         The claims, most wanted first; none where nothing is left for this person.
     """
     round = round_queries.labelling_round(session, project.id)
-    if round is None or project.archived:
+    if round is None or project.archived or project.paused:
         return []
     queries.expire_claims(session, round.id)
+    count = min(count, may_take(session, project, round, person_id, count))
     seconds = project.claim_seconds or get_settings().claim_seconds
     how = _way_in(session, project, person_id)
     ids: list[uuid.UUID] = []
-    for _ in range(TRIES):  # another claimer may take a slot between snapshot and insert
+    for _ in range(
+        TRIES if count else 0
+    ):  # another claimer may take a slot between snapshot and insert
         missing = count - len(ids)
         got = queries.take_claims(session, round, person_id, missing, seconds, **how)
         ids += got
         if len(ids) == count or not got:
             break
     return _with_texts(session, ids)
+
+
+def may_take(
+    session: Session, project: Project, round: Round, person_id: uuid.UUID, wanted: int
+) -> int:
+    """How many of ``wanted`` further pairs the quotas leave a person; oracles have none."""
+    if project.quota is None and project.quota_per_round is None:
+        return wanted
+    oracle = oracle_queries.attached(session, project.id)
+    if oracle is not None and oracle.person_id == person_id:
+        return wanted
+    return queries.quota_left(session, project, round.id, person_id)
 
 
 def _way_in(session: Session, project: Project, person_id: uuid.UUID) -> dict[str, Any]:
@@ -89,7 +104,7 @@ def _way_in(session: Session, project: Project, person_id: uuid.UUID) -> dict[st
 def waiting_for_others(session: Session, project: Project, person_id: uuid.UUID) -> int:
     """Open pairs that others hold: a queue that only looks empty."""
     round = round_queries.labelling_round(session, project.id)
-    if round is None:
+    if round is None or project.paused:
         return 0
     reviewer = _reviews(session, project, person_id)
     return queries.held_by_others(session, round.id, person_id, reviewer=reviewer)
@@ -420,6 +435,7 @@ def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
         people = queries.reviewers(session, round.project_id)
     else:
         people = round_queries.eligible_people(session, round.project_id)
+    people -= queries.at_quota(session, place.project, round.id)
     people.add(place.claim.person_id)
     if people - skipped - answered:
         return

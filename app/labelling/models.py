@@ -48,6 +48,12 @@ class Claim(Identified, Base):
         ),
         Index("ix_claims_expiry", "expires_at", postgresql_where=text("state = 'live'")),
         Index("ix_claims_round", "round_id", "state"),
+        Index(
+            "ix_claims_quota",
+            "project_id",
+            "person_id",
+            postgresql_where=text("state IN ('live', 'answered')"),
+        ),
         Index("ix_claims_holder", "person_id", postgresql_where=text("state = 'live'")),
     )
 

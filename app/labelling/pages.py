@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from app.database import Db
+from app.labelling import actions
 from app.people.access import may, project_for, role_in
 from app.projects.figures import newest_rounds
 from app.rounds.story import STAGE_WORDS
@@ -39,12 +40,15 @@ def rest(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
     """What there is to say while no pair is there."""
     project = project_for(db, actor, project_id, "label")
     newest = newest_rounds(db, project.id, 1)
+    round = newest[0] if newest else None
+    person = actor.person.id
     return render(
         request,
         "labelling/_rest.html",
+        full=round is not None and not actions.may_take(db, project, round, person, 1),
         project=project,
         p=f"/projects/{project.id}",
-        round=newest[0] if newest else None,
+        round=round,
         can_manage=may(actor, role_in(db, actor.person.id, project.id), "manage"),
         stage_words=STAGE_WORDS,
     )

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select, text, update
+from sqlalchemy import Select, func, or_, select, text, update
 from sqlalchemy.orm import Session, load_only
 
 from app.labelling.models import OWN_SLOT, Claim, Preference
@@ -347,6 +347,46 @@ def project_of(session: Session, subject: uuid.UUID) -> uuid.UUID | None:
         .where(Claim.id == subject)
         .union_all(select(Preference.project_id).where(Preference.id == subject))
         .limit(1)
+    )
+
+
+def quota_left(
+    session: Session, project: Project, round_id: uuid.UUID, person_id: uuid.UUID
+) -> int:
+    """How many further pairs a person may have; to be asked only where a quota is set.
+
+    Two calls of one person at once ask one after the other: locked to the transaction's end.
+    """
+    key = int.from_bytes(person_id.bytes[8:], "big", signed=True)
+    session.execute(select(func.pg_advisory_xact_lock(key)))
+    taken, in_round = session.execute(
+        select(func.count(), func.count().filter(Claim.round_id == round_id)).where(
+            Claim.project_id == project.id,
+            Claim.person_id == person_id,
+            Claim.state.in_(("live", "answered")),
+        )
+    ).one()
+    limits = ((project.quota, taken), (project.quota_per_round, in_round))
+    return max(0, min(limit - used for limit, used in limits if limit is not None))
+
+
+def at_quota(session: Session, project: Project, round_id: uuid.UUID) -> set[uuid.UUID]:
+    """Who has answered as many pairs as they may, and so waits for no skipped one."""
+    if project.quota is None and project.quota_per_round is None:
+        return set()
+    in_all, in_round = func.count(), func.count().filter(Claim.round_id == round_id)
+    full = [
+        count >= limit
+        for count, limit in ((in_all, project.quota), (in_round, project.quota_per_round))
+        if limit is not None
+    ]
+    return set(
+        session.scalars(
+            select(Claim.person_id)
+            .where(Claim.project_id == project.id, Claim.state == "answered")
+            .group_by(Claim.person_id)
+            .having(or_(*full))
+        )
     )
 
 

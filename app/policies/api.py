@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
 
 from app.database import Db
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
-from app.policies import download, queries
+from app.policies import actions, download, queries
 from app.policies.models import Policy
 
 router = APIRouter(prefix="/api/v1", tags=["policies"])
@@ -24,6 +25,24 @@ def list_policies(
     """The policies of a project, π_0 first; `parent` is what one was trained from."""
     project = project_for(db, actor, project_id, "view")
     return page.of(db, queries.policies_of(project.id), Policy.id, queries.policy_view)
+
+
+class CurrentIn(BaseModel):
+    """Which policy the next round begins with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: uuid.UUID
+
+
+@router.put("/projects/{project_id}/policy")
+def make_current(
+    project_id: uuid.UUID, body: CurrentIn, actor: CurrentActor, db: Db
+) -> dict[str, Any]:
+    """Go back (or on) to a policy of the project; 409 while a round is open."""
+    project = project_for(db, actor, project_id, "manage")
+    policy = actions.make_current(db, project, body.policy, actor.person.id)
+    return queries.policy_view(policy)
 
 
 @router.get("/policies/{policy_id}")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import uuid
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import NotFound
 from app.people.access import project_for
+from app.policies import actions
 from app.policies.lineage import lineage, newest_policies
 from app.policies.models import Policy
 from app.projects.figures import policy_numbers
 from app.projects.pages import shared
 from app.rounds import story
-from app.web import PageActor, policy_names, render
+from app.web import Checked, PageActor, go, policy_names, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -51,6 +52,15 @@ def policy_page(request: Request, policy_id: uuid.UUID, actor: PageActor, db: Db
         curves=story.curves(policy.metrics),
         metrics=story.listed(policy.metrics),
     )
+
+
+@router.post("/policies/{policy_id}/current", dependencies=[Checked])
+def make_current(policy_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """Let the next round begin with this policy."""
+    policy = _found(db, policy_id)
+    project = project_for(db, actor, policy.project_id, "manage")
+    actions.make_current(db, project, policy.id, actor.person.id)
+    return go(f"/policies/{policy.id}", "current")
 
 
 def _found(db: Session, policy_id: uuid.UUID) -> Policy:

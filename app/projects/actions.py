@@ -9,6 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
+from app.oracles import actions as oracles
 from app.people.models import Membership, Person
 from app.policies.models import Policy
 from app.projects import queries, schema
@@ -72,6 +73,9 @@ def change_project(
         base = (Policy.project_id == project.id) & (Policy.kind == "base")
         session.execute(update(Policy).where(base).values(base_model=project.base_model))
     session.flush()
+    if "paused" in different and not project.paused:
+        oracles.wake_in(session, project.id)
+    told: dict[str, Any] = {"paused": project.paused} if "paused" in different else {}
     if different:
         record(
             session,
@@ -79,6 +83,7 @@ def change_project(
             project_id=project.id,
             person_id=person_id,
             fields=different,
+            **told,
         )
     return project
 

@@ -41,6 +41,8 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "overlap": int,
     "overlap_share": float,
     "claim_seconds": _optional(int),
+    "quota": _optional(int),
+    "quota_per_round": _optional(int),
     "training.reset": str,
     "training.lora": int,
     "training.beta": float,
@@ -51,7 +53,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "training.loss": str,
     "training.ties": str,
 }
-SWITCHES = ("auto_next", "adjudicate", "require_rationale")
+SWITCHES = ("auto_next", "adjudicate", "require_rationale", "paused")
 
 _KNOWN = {
     "certainty": "Certainty: where the policy prefers one completion most strongly",

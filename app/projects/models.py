@@ -58,6 +58,9 @@ class Project(Identified, Base):
     judge: Mapped[Json | None]
     auto_next: Mapped[bool] = mapped_column(default=False)
     claim_seconds: Mapped[int | None]
+    quota: Mapped[int | None]  # answers a person may give in the project, and in a round
+    quota_per_round: Mapped[int | None]
+    paused: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     seed: Mapped[int] = mapped_column(default=0)
     archived: Mapped[bool] = mapped_column(default=False)
     policy_id: Mapped[uuid.UUID | None] = mapped_column(

@@ -18,6 +18,7 @@ from pydantic import (
 
 from activedpo import acquisition
 from app.errors import Invalid
+from app.sealed import MASK, sealed_in
 from app.storable import Jsonable, Text, Words
 
 LARGEST_BATCH = 100_000
@@ -35,7 +36,9 @@ def _judge(value: dict[str, Any]) -> dict[str, Any]:
     kind = value.get("kind")
     if not isinstance(kind, str) or not kind.strip():
         raise ValueError('must name its kind, as in {"kind": "sentiment"}')
-    return value
+    if value.get("api_key") == MASK:
+        raise ValueError("api_key stands masked: give the key itself, or leave the judge out")
+    return sealed_in(value, "api_key")
 
 
 Acquisition = Annotated[Words, AfterValidator(_known)]
@@ -119,6 +122,9 @@ class ProjectSettings(Strict):
     judge: Annotated[Jsonable, AfterValidator(_judge)] | None = None
     auto_next: StrictBool = False
     claim_seconds: Annotated[int, Field(ge=5, le=30 * 86_400)] | None = None
+    quota: Count | None = None
+    quota_per_round: Count | None = None
+    paused: StrictBool = False
     seed: Annotated[int, Field(ge=0, le=_INT4)] = 0
 
     @field_validator("name")

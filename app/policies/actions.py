@@ -1,0 +1,49 @@
+"""What can be done with policies: go back to an earlier one. Callers commit."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, NotFound
+from app.policies.models import Policy
+from app.projects.models import Project
+from app.rounds import queries as rounds
+from app.rounds.events import record
+
+
+def make_current(
+    session: Session, project: Project, policy_id: uuid.UUID, by: uuid.UUID | None
+) -> Policy:
+    """Let the next round begin with this policy; no policy is lost, and labels stay.
+
+    Raises:
+        NotFound: the project has no such policy.
+        Conflict: a round is open, whose outcome would take the place anyway.
+    """
+    project = rounds.lock_project(session, project.id)
+    policy = session.get(Policy, policy_id)
+    if policy is None or policy.project_id != project.id:
+        raise NotFound("The project has no such policy.")
+    if policy.id == project.policy_id:
+        return policy
+    already = rounds.open_round_of(session, project.id)
+    if already is not None:
+        raise Conflict(
+            f"Round {already.number} is still {already.state}: finish or cancel it first.",
+            round=str(already.id),
+        )
+    before = session.get(Policy, project.policy_id) if project.policy_id else None
+    project.policy_id = policy.id
+    session.flush()
+    record(
+        session,
+        "policy.made_current",
+        project_id=project.id,
+        person_id=by,
+        policy=str(policy.id),
+        number=policy.number,
+        before=before.number if before else None,
+    )
+    return policy
