@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,17 @@ def forget_caches() -> None:
         database.get_engine().dispose()
     for cached in (settings.get_settings, database.get_engine, database._factory, jobs._broker):
         cached.cache_clear()
+
+
+@pytest.fixture
+def forget() -> Iterator[Callable[[], None]]:
+    """Call it after changing the environment: settings and connections are made anew.
+
+    Afterwards they are once more, by when ``monkeypatch`` has put the environment back, if the
+    test names ``monkeypatch`` after this fixture.
+    """
+    yield forget_caches
+    forget_caches()
 
 
 def _make_database(postgres: Postgres, name: str) -> None:

@@ -69,6 +69,7 @@ def beat() -> None:
     find_database()
     # At INFO it writes a line for every look of the reconciler
     level = "WARNING" if _level() == "INFO" else _level()
+    os.environ["ACTIVEDPO_LOG_LEVEL"] = level
     become([*_celery(), "beat", "--loglevel", level])
 
 

@@ -76,7 +76,11 @@ class Stack:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait; gives the exit code."""
         self.process.send_signal(number)
-        code = self.process.wait(60)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end; gives the exit code."""
+        code = self.process.wait(120)
         self._reader.join(10)
         return code
 
@@ -97,18 +101,34 @@ def still_there(processes: list[psutil.Process], seconds: float = 15) -> list[ps
     return left
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+@contextlib.contextmanager
+def stacks(folder: Path) -> Iterator[Start]:
     """Starts stacks, by default on the same HOME, and ends what a failing test left."""
     started: list[Stack] = []
 
-    def _start(home: Path = tmp_path / "home", port: int | None = None, **more: str) -> Stack:
+    def _start(home: Path = folder / "home", port: int | None = None, **more: str) -> Stack:
         started.append(Stack(home, port or free_port(), **more))
         return started[-1]
 
-    yield _start
-    for stack in started:
-        if stack.process.poll() is None:
-            family = stack.family()
-            stack.end(signal.SIGKILL)
-            still_there(family)
+    try:
+        yield _start
+    finally:
+        for stack in started:
+            if stack.process.poll() is None:
+                family = stack.family()
+                stack.end(signal.SIGKILL)
+                still_there(family)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts stacks of this test."""
+    with stacks(tmp_path) as starter:
+        yield starter
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for the tests that leave it running."""
+    with stacks(tmp_path_factory.mktemp("shared")) as starter:
+        yield starter()

@@ -49,8 +49,7 @@ def _held_run(session: Session, owner: str) -> Run:
     return run
 
 
-def test_the_key_it_prints_opens_the_api(start: Any) -> None:
-    stack = start()
+def test_the_key_it_prints_opens_the_api(stack: Any) -> None:
     assert stack.printed("ActiveDPO") == f"http://127.0.0.1:{stack.port}"
     assert stack.printed("sign in as")
     assert stack.printed("password")
@@ -61,8 +60,7 @@ def test_the_key_it_prints_opens_the_api(start: Any) -> None:
     assert not [path.name for path in kept if path.read_text().strip() in logs]
 
 
-def test_a_part_that_dies_comes_back_and_its_holds_are_freed(start: Any) -> None:
-    stack = start()
+def test_a_part_that_dies_comes_back_and_its_holds_are_freed(stack: Any) -> None:
     stack.printed("API key")
     engine = create_engine(stack.state["database_url"], poolclass=NullPool)
     pid = stack.state["pids"]["worker"]
@@ -123,18 +121,17 @@ def test_a_second_start_carries_on(start: Any) -> None:
         assert session.scalars(select(Project.name)).all() == ["held"]
 
 
-def test_a_home_in_use_and_a_taken_port_are_told_apart(start: Any, tmp_path: Path) -> None:
-    stack = start()
+def test_a_home_in_use_and_a_taken_port_are_told_apart(
+    stack: Any, start: Any, tmp_path: Path
+) -> None:
     stack.printed("API key")
 
-    same_home = start()
-    assert same_home.process.wait(60) == 4
-    same_home._reader.join(10)
+    same_home = start(home=stack.home)
+    assert same_home.ended() == 4
     assert f"in use by another ActiveDPO (process {stack.process.pid})" in same_home.output
 
     same_port = start(home=tmp_path / "other", port=stack.port)
-    assert same_port.process.wait(60) == 4
-    same_port._reader.join(10)
+    assert same_port.ended() == 4
     assert f"Port {stack.port} on 127.0.0.1 is taken" in same_port.output
     assert not (tmp_path / "other" / "postgres").exists()
 
