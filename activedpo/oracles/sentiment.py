@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-
 from activedpo.types import Prompt
 
 if TYPE_CHECKING:
@@ -21,6 +19,9 @@ def sentiment(least: float = 0.05) -> Oracle:
     Args:
         least: it abstains where the compound scores, each in [−1, 1], differ by less.
     """
+    # here, so that who only validates settings needs no lexicon
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
     analyzer = SentimentIntensityAnalyzer()
 
     def judge(_: Prompt, completion_a: str, completion_b: str, /) -> float | None:
