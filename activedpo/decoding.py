@@ -16,10 +16,14 @@ from activedpo.loading import Policy
 from activedpo.packing import can_pack, plain_logprobs
 from activedpo.sampling import Sample, Sampling, choose
 from activedpo.slots import SLACK, Prefix, SlotCache, next_logits, prefill, step
+from activedpo.trainable import merged
 from activedpo.types import Tokens
 
 PREFILL_TOKENS = 2_048
 """Prompt tokens that are run at once."""
+
+WORTH_MERGING = 1_024
+"""Tokens to sample from which on an adapter is merged first."""
 
 _CPU_CACHE_BYTES = 1 << 30
 
@@ -85,6 +89,8 @@ def decode(
             width = max(len(r.prompt) + r.limit for r in requests)
             rows = rows or default_rows(policy, width)
             rows = min(rows, sum(r.samples for r in requests))
+            if sum(r.samples * r.limit for r in requests) >= WORTH_MERGING:
+                policy = merged(policy)
             return _with_retry(policy, requests, sampling, stops, rows, on_sample)
     finally:
         policy.model.train(training)

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from activedpo import devices
 from activedpo.errors import OutOfMemory
 from activedpo.loading import Policy
 from activedpo.losses import LOSSES, smoothed
@@ -156,19 +157,27 @@ class PackedStep:
         self.budget //= 2
 
     def _run(self, batch: Sequence[Example], backward: bool) -> dict[str, float]:
-        rows = [example.row for example in batch]
+        mine = devices.share(batch)
+        rows = [example.row for example in mine]
         books = _Books(len(batch))
         for indices in plan(rows, self.budget if self.packs else 1):
-            chosen = [batch[i] for i in indices]
+            chosen = [mine[i] for i in indices]
             with self._precision():
                 logp = self._logp([example.row for example in chosen])
             losses, rewards = self._losses(chosen, logp)
-            _check(chosen, losses)
+            books.add(chosen, losses.detach(), rewards.detach())
+            if books.wrong:
+                break
             if backward:
                 # Divided by the batch's pairs: pieces of a batch add up to its mean.
                 torch.autograd.backward(losses.sum() / len(batch))
-            books.add(chosen, losses.detach(), rewards.detach())
-        return books.metrics() | {"tokens": float(sum(row.length for row in rows))}
+        whole = _Books.merged(devices.gather(books))
+        if whole.wrong:  # on whichever device: all of them stop here
+            self.optimizer.zero_grad(set_to_none=True)
+            raise NotFinite(whole.wrong)
+        if backward:
+            devices.sum_gradients(self.parameters.values())
+        return whole.metrics() | {"tokens": float(sum(e.row.length for e in batch))}
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         low = self.settings.precision
@@ -224,10 +233,11 @@ def _optimizer(parameters: list[Tensor], settings: StepSettings) -> torch.optim.
     raise ValueError(f"optimizer must be 'adamw' or 'sgd', not {settings.optimizer!r}")
 
 
-def _check(examples: Sequence[Example], losses: Tensor) -> None:
-    for example, value in zip(examples, losses.detach().tolist(), strict=True):
+def _wrong(examples: Sequence[Example], losses: Tensor) -> str | None:
+    for example, value in zip(examples, losses.tolist(), strict=True):
         if not math.isfinite(value) or abs(value) > DIVERGED:
-            raise NotFinite(f"the loss of pair {example.name} is {value}")
+            return f"the loss of pair {example.name} is {value}"
+    return None
 
 
 class _Books:
@@ -238,8 +248,21 @@ class _Books:
         self.loss = 0.0
         self.rewards: list[np.ndarray] = []
         self.labels: list[float] = []
+        self.wrong: str | None = None
+
+    @classmethod
+    def merged(cls, parts: Sequence[_Books]) -> _Books:
+        """The books of all devices as one."""
+        whole = cls(parts[0].pairs)
+        for part in parts:
+            whole.loss += part.loss
+            whole.rewards.extend(part.rewards)
+            whole.labels.extend(part.labels)
+            whole.wrong = whole.wrong or part.wrong
+        return whole
 
     def add(self, examples: Sequence[Example], losses: Tensor, rewards: Tensor) -> None:
+        self.wrong = self.wrong or _wrong(examples, losses)
         self.loss += float(losses.sum())
         self.rewards.append(rewards.double().cpu().numpy())
         self.labels.extend(example.p for example in examples)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from activedpo import checkpoints
+from activedpo import checkpoints, devices
 from activedpo.errors import Diverged
 from activedpo.loading import Policy
 from activedpo.packed import Example, NotFinite, PackedStep
@@ -74,7 +74,7 @@ class PackedTrainer:
             return False
         self.good = before
         self.log.append({"step": number + 1.0} | outcome)
-        if self.progress:
+        if self.progress and devices.rank() == 0:
             self.progress(number + 1, self.total, self.log[-1])
         return True
 
@@ -114,7 +114,9 @@ class PackedTrainer:
         if every is None or folder is None or (done % every and done != self.total):
             return
         state = {"fingerprint": self.fingerprint, "log": self.log, "best": self.best.state()}
-        checkpoints.save(folder, done, self.step.parameters, self.step.optimizer, state)
+        if devices.rank() == 0:
+            checkpoints.save(folder, done, self.step.parameters, self.step.optimizer, state)
+        devices.wait()
 
     def _resume(self) -> int:
         if self.settings.resume_from is None:

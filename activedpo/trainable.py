@@ -56,6 +56,26 @@ def shared_copy(model: Any, own: Sequence[Tensor] | None = None) -> Any:
     return copy.deepcopy(model, {id(t): t for t in tensors if id(t) not in owned})
 
 
+MERGED_BYTES = 4 << 30
+"""Weights up to this size are copied to merge an adapter for sampling."""
+
+
+def merged(policy: Policy) -> Policy:
+    """The same policy with its adapter added into a copy of the weights, for sampling.
+
+    Thousands of small steps pay for an adapter's extra products each time. Left as it is: half
+    precision, where the sum would be rounded; large models; an adapter that is switched off.
+    """
+    if not policy.has_adapter or policy.dtype not in (torch.float32, torch.float64):
+        return policy
+    layers = [m for m in policy.model.modules() if hasattr(m, "base_layer")]
+    large = sum(m.base_layer.weight.nbytes for m in layers) > MERGED_BYTES
+    if large or any(m.disable_adapters for m in layers):
+        return policy
+    own = shared_copy(policy.model, own=[m.base_layer.weight for m in layers])
+    return replace(policy, model=own.merge_and_unload())
+
+
 def trained_parameters(policy: Policy) -> dict[str, nn.Parameter]:
     """The weights that ask for gradients, by name."""
     return {n: p for n, p in policy.model.named_parameters() if p.requires_grad}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from activedpo import devices
 from activedpo.encoding import EncodedPair, encode_pair
 from activedpo.errors import (
     ContextOverflow,
@@ -182,7 +183,10 @@ def train_dpo(
     if start.has_adapter is False and reference is not None:
         start.initial = base.policy
     metrics |= {"dropped": len(dropped), "pairs": len(examples), "trainer": trainer}
-    saved = start.save(out, base_name) if out is not None else None
+    if out is not None and devices.rank() == 0:
+        start.save(out, base_name)
+    devices.wait()
+    saved = str(out) if out is not None else None
     return TrainResult(policy=start, metrics=metrics, dropped=dropped, out=saved)
 
 

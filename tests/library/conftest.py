@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def random_preferences(n: int, seed: int = 0, **options: object) -> list[Prefere
     rng = random.Random(seed + 1)
     pairs = random_pairs(n, seed, **options)  # type: ignore[arg-type]
     return [Preference(pair, p=float(rng.random() < 0.5)) for pair in pairs]
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from activedpo.errors import ContextOverflow, EmptyPrompt, InvalidPrompt, OutOfM
 from activedpo.loading import Policy
 from activedpo.sampling import Sampling, choose
 from tests.library.conftest import as_messages, random_pairs
-from tests.library.test_scoring import PACKING
+from tests.library.test_scoring import PACKING, with_random_adapter
 
 MakePolicy = Callable[..., Policy]
 PROMPTS = [pair.prompt for pair in random_pairs(10)]
@@ -32,6 +32,20 @@ def test_log_probs_are_what_scoring_computes(make_policy: MakePolicy, arch: str)
     assert np.array([pair.logp_a for pair in pairs]) == pytest.approx(scores.logp_a, rel=1e-5)
     assert np.array([pair.logp_b for pair in pairs]) == pytest.approx(scores.logp_b, rel=1e-5)
     assert {pair.finished_a for pair in pairs} == {True, False}
+
+
+def test_an_adapter_is_merged_for_sampling_and_only_where_it_is_on(policy: Policy) -> None:
+    adapted = with_random_adapter(policy)
+    pairs = ad.generate_pairs(adapted, PROMPTS, max_new_tokens=60)
+    scores = ad.score_pairs(adapted, pairs)
+    assert np.array([pair.logp_a for pair in pairs]) == pytest.approx(scores.logp_a, rel=1e-5)
+    with adapted.adapter_off():
+        off = ad.generate_pairs(adapted, PROMPTS, max_new_tokens=60)
+    base = ad.generate_pairs(policy, PROMPTS, max_new_tokens=60)
+    assert [p.tokens_a for p in off] == [p.tokens_a for p in base]
+    assert [p.tokens_a for p in pairs] != [p.tokens_a for p in base]
+    again = ad.score_pairs(adapted, pairs)
+    assert again.logp_a.tolist() == scores.logp_a.tolist()
 
 
 def test_a_seed_makes_a_pool_repeatable_however_it_is_batched(policy: Policy) -> None:

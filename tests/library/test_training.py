@@ -313,16 +313,16 @@ def test_a_half_written_checkpoint_is_not_taken(policy: Policy, tmp_path: Path) 
 
 def broken_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The `number`-th batch's loss is no number for its second pair."""
-    check, seen = activedpo.packed._check, [0]
+    wrong, seen = activedpo.packed._wrong, [0]
 
-    def spoiled(examples: Any, losses: torch.Tensor) -> None:
+    def spoiled(examples: Any, losses: torch.Tensor) -> str | None:
         seen[0] += 1
         if seen[0] == number:
-            losses = losses.detach().clone()
+            losses = losses.clone()
             losses[1] = torch.nan
-        check(examples, losses)
+        return wrong(examples, losses)
 
-    monkeypatch.setattr(activedpo.packed, "_check", spoiled)
+    monkeypatch.setattr(activedpo.packed, "_wrong", spoiled)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_good_weights(
