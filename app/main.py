@@ -15,7 +15,7 @@ from app.edge import BodyLimit, SecurityHeaders
 from app.metrics import Timed
 from app.people import bootstrap
 
-ROOMS = ("people", "projects", "labelling", "rounds", "policies", "oracles", "quality")
+ROOMS = ("people", "projects", "labelling", "rounds", "policies", "oracles", "quality", "audit")
 PARTS = (
     "app.health",
     *(f"app.{room}.api" for room in ROOMS),

@@ -16,6 +16,7 @@ from app.people.access import now, token_hash
 from app.people.models import KEY_SCOPES, PROJECT_ROLES, ApiKey, Membership, Person
 from app.people.sessions import sign_out_everywhere
 from app.projects.models import Project
+from app.rounds.events import record
 
 KEY_START = "adpo_"
 
@@ -126,7 +127,9 @@ def revoke_key(session: Session, key: ApiKey) -> None:
         session.flush()
 
 
-def add_member(session: Session, project: Project, person: Person, role: str) -> Membership:
+def add_member(
+    session: Session, project: Project, person: Person, role: str, by: uuid.UUID | None = None
+) -> Membership:
     """Make a person a member, or change the member's role.
 
     Raises:
@@ -142,10 +145,20 @@ def add_member(session: Session, project: Project, person: Person, role: str) ->
         .values(project_id=project.id, person_id=person.id, role=role)
         .on_conflict_do_update(index_elements=["project_id", "person_id"], set_={"role": role})
     )
+    record(
+        session,
+        "member.added",
+        project_id=project.id,
+        person_id=by,
+        member=str(person.id),
+        role=role,
+    )
     return session.get_one(Membership, (project.id, person.id), populate_existing=True)
 
 
-def remove_member(session: Session, project: Project, person_id: uuid.UUID) -> None:
+def remove_member(
+    session: Session, project: Project, person_id: uuid.UUID, by: uuid.UUID | None = None
+) -> None:
     """End a membership; what the person labelled stays.
 
     Raises:
@@ -158,6 +171,7 @@ def remove_member(session: Session, project: Project, person_id: uuid.UUID) -> N
     _keep_an_owner(session, project, person_id)
     session.delete(member)
     session.flush()
+    record(session, "member.removed", project_id=project.id, person_id=by, member=str(person_id))
 
 
 def _keep_an_owner(session: Session, project: Project, leaving: uuid.UUID) -> None:

@@ -258,7 +258,7 @@ def add_member(
         person = queries.person_by_id(db, body.person)
     else:
         person = actions.person_called(db, body.email or "")
-    member = actions.add_member(db, project, person, body.role)
+    member = actions.add_member(db, project, person, body.role, actor.person.id)
     return queries.member_view((member, person))
 
 
@@ -266,4 +266,4 @@ def add_member(
 def remove_member(project_id: uuid.UUID, person_id: uuid.UUID, actor: CurrentActor, db: Db) -> None:
     """End a membership; what the person labelled stays."""
     project = project_for(db, actor, project_id, "manage")
-    actions.remove_member(db, project, person_id)
+    actions.remove_member(db, project, person_id, actor.person.id)

@@ -19,6 +19,7 @@ from app.projects.models import Project, Prompt
 from app.projects.reading import Columns, Rejected, Row, rows
 from app.projects.schema import ProjectSettings
 from app.projects.upload import Received, Upload
+from app.rounds.events import record
 from app.storable import Text
 
 router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
@@ -153,7 +154,7 @@ def add_prompts(
     """Import prompts: JSON, or a .jsonl, .csv or .parquet file."""
     project = project_for(db, actor, project_id, "manage")
     given = _rows(upload, PromptsBody, imports.PROMPT_COLUMNS)
-    return imports.import_prompts(db, project, given, split).view()
+    return imports.import_prompts(db, project, given, split, by=actor.person.id).view()
 
 
 @router.post("/{project_id}/pairs", openapi_extra=_accepts(PairsBody))
@@ -172,7 +173,9 @@ def add_pairs(
     """
     project = project_for(db, actor, project_id, "manage")
     given = _rows(upload, PairsBody, imports.PAIR_COLUMNS)
-    return imports.import_pairs(db, project, given, labels=labels, file=upload.name).view()
+    return imports.import_pairs(
+        db, project, given, labels=labels, file=upload.name, by=actor.person.id
+    ).view()
 
 
 @router.get("/{project_id}/export")
@@ -188,6 +191,13 @@ def export_labels(
     """
     project = project_for(db, actor, project_id, "manage")
     chat = export.is_chat(project, queries.has_conversations(db, project.id))
+    record(
+        db,
+        "labels.exported",
+        project_id=project.id,
+        person_id=actor.person.id,
+        format=format,
+    )
     suffix = "jsonl" if format == "trl" else format
     return StreamingResponse(
         export.export(project, format, chat),

@@ -148,7 +148,12 @@ def _batches(news: Iterable[New]) -> Iterator[list[New]]:
 
 
 def import_prompts(
-    session: Session, project: Project, rows: Iterable[Row | Rejected], split: str = "train"
+    session: Session,
+    project: Project,
+    rows: Iterable[Row | Rejected],
+    split: str = "train",
+    *,
+    by: uuid.UUID | None = None,
 ) -> Outcome:
     """Store the prompts that are new; all of it in the caller's transaction.
 
@@ -162,7 +167,7 @@ def import_prompts(
         added = bulk.store_prompts(session, project.id, batch)
         outcome.added += added
         outcome.duplicates += len(batch) - added
-    _tell(session, project, "prompts.imported", outcome)
+    _tell(session, project, "prompts.imported", outcome, by)
     return outcome
 
 
@@ -173,6 +178,7 @@ def import_pairs(
     *,
     labels: bool = False,
     file: str = "",
+    by: uuid.UUID | None = None,
 ) -> Outcome:
     """Store the pairs that are new, and their prompts where those are new too.
 
@@ -198,7 +204,7 @@ def import_pairs(
             annotator = annotator or _recorded_annotator(session, project, file)
             stored = bulk.store_labels(session, project.id, annotator, batch)
             outcome.labels = (outcome.labels or 0) + stored
-    _tell(session, project, "pairs.imported", outcome)
+    _tell(session, project, "pairs.imported", outcome, by)
     return outcome
 
 
@@ -228,12 +234,15 @@ def _one_at_a_time(session: Session, project: Project) -> None:
     session.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-def _tell(session: Session, project: Project, kind: str, outcome: Outcome) -> None:
+def _tell(
+    session: Session, project: Project, kind: str, outcome: Outcome, by: uuid.UUID | None
+) -> None:
     told: dict[str, Any] = {} if outcome.labels is None else {"labels": outcome.labels}
     record(
         session,
         kind,
         project_id=project.id,
+        person_id=by,
         added=outcome.added,
         duplicates=outcome.duplicates,
         rejected=outcome.rejected_total,

@@ -158,11 +158,13 @@ def take_import(
             file = posted.get("file")
             name = PurePath(file.filename or "").name if isinstance(file, UploadFile) else ""
             labels = text(posted, "labels") == "on"
-            result = imports.import_pairs(db, project, given, labels=labels, file=name)
+            result = imports.import_pairs(
+                db, project, given, labels=labels, file=name, by=actor.person.id
+            )
         else:
             split = text(posted, "split") or "train"
             given = _given(posted, imports.PROMPT_COLUMNS)
-            result = imports.import_prompts(db, project, given, split)
+            result = imports.import_prompts(db, project, given, split, by=actor.person.id)
     except Problem as problem:
         db.rollback()
         return _import(request, db, actor, project, error=problem.detail, status=problem.status)
@@ -225,7 +227,7 @@ def add_member(
     project = project_for(db, actor, project_id, "manage")
     email, role = text(posted, "email"), text(posted, "role")
     try:
-        people.add_member(db, project, people.person_called(db, email), role)
+        people.add_member(db, project, people.person_called(db, email), role, actor.person.id)
     except Problem as problem:
         db.rollback()
         return _members(request, db, actor, project, email, role, problem)
@@ -238,7 +240,7 @@ def remove_member(
 ) -> Response:
     """End a membership; the labels stay."""
     project = project_for(db, actor, project_id, "manage")
-    people.remove_member(db, project, person_id)
+    people.remove_member(db, project, person_id, actor.person.id)
     return go(f"/projects/{project.id}/people", "member-removed")
 
 

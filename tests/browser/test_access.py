@@ -28,6 +28,7 @@ PAGES = (
     "/projects/{project}/people",
     "/projects/{project}/settings",
     "/projects/{project}/quality",
+    "/projects/{project}/log",
     "/projects/{project}/label",
     "/rounds/{round}",
 )

@@ -15,7 +15,7 @@ OF_EVERYBODY = ("/projects", "/keys")
 OF_ADMINS = ("/projects/new", "/people", "/system")
 OF_MEMBERS = ("{p}", "{p}/rounds", "{p}/prompts", "{p}/policies", "{p}/label", "{p}/label/rest")
 OF_THE_PAST = ("/rounds/{round}", "/policies/{policy}")
-OF_MANAGERS = ("{p}/settings", "{p}/import", "{p}/people", "{p}/quality")
+OF_MANAGERS = ("{p}/settings", "{p}/import", "{p}/people", "{p}/quality", "{p}/oracle", "{p}/log")
 STREAMS = ("/rounds/{round}/events", "{p}/label/progress")
 FRAGMENTS = ("{p}/label/rest",)
 
@@ -111,7 +111,7 @@ def test_names_and_texts_are_never_markup(cast: Cast, address) -> None:
 
 
 def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) -> None:
-    rooms = ("people", "projects", "labelling", "rounds", "policies")
+    rooms = ("people", "projects", "labelling", "rounds", "policies", "quality")
     forms = [
         route.path
         for room in rooms
@@ -122,6 +122,7 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
     names = {
         "project_id": cast.project_id,
         "round_id": address("{round}"),
+        "policy_id": address("{policy}"),
         "person_id": cast.people["annotator"],
         "key_id": uuid.uuid4(),
     }

@@ -87,6 +87,8 @@ API: dict[str, Rule] = {
     "PUT /api/v1/preferences/{preference_id}": Rule("holder", PREFER),
     "DELETE /api/v1/preferences/{preference_id}": Rule("holder"),
     "GET /api/v1/projects/{project_id}/preferences": Rule("view"),
+    "GET /api/v1/projects/{project_id}/events": Rule("manage"),
+    "GET /api/v1/projects/{project_id}/events/export": Rule("manage"),
     "GET /api/v1/projects/{project_id}/quality": Rule("manage"),
     "PUT /api/v1/projects/{project_id}/set-asides/{person_id}": Rule("manage", {"reason": "x"}),
     "DELETE /api/v1/projects/{project_id}/set-asides/{person_id}": Rule("manage"),
@@ -129,6 +131,7 @@ PAGES: dict[str, Rule] = {
         "manage", {"email": "stranger@example.com", "role": "annotator"}
     ),
     "POST /projects/{project_id}/people/{person_id}/remove": Rule("manage"),
+    "GET /projects/{project_id}/log": Rule("manage"),
     "GET /projects/{project_id}/quality": Rule("manage"),
     "POST /projects/{project_id}/quality/{person_id}/set-aside": Rule("manage", {"reason": "x"}),
     "POST /projects/{project_id}/quality/{person_id}/take-back": Rule("manage"),

@@ -1,0 +1,42 @@
+"""The log over HTTP: a page at a time, or the whole of it as a file."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.audit import queries
+from app.database import Db
+from app.people.access import CurrentActor, project_for
+from app.projects import writing
+
+router = APIRouter(prefix="/api/v1/projects/{project_id}", tags=["audit"])
+
+
+@router.get("/events")
+def list_events(
+    project_id: uuid.UUID,
+    actor: CurrentActor,
+    db: Db,
+    limit: Annotated[int, Query(ge=1, le=500, description="Items a page.")] = 100,
+    cursor: Annotated[int, Query(ge=0, le=2**62, description="`next` of the page before.")] = 0,
+) -> dict[str, Any]:
+    """What happened in a project, oldest first: who, when, what. Nothing is ever changed in it."""
+    project = project_for(db, actor, project_id, "manage")
+    rows = queries.newer(db, project.id, limit + 1, cursor)
+    items = [queries.view(row) for row in rows[:limit]]
+    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
+
+
+@router.get("/events/export")
+def export_events(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> StreamingResponse:
+    """The whole log as JSON Lines."""
+    project = project_for(db, actor, project_id, "manage")
+    return StreamingResponse(
+        writing.lines(queries.everything(project.id)),
+        media_type="application/jsonl",
+        headers={"Content-Disposition": f'attachment; filename="log-{project.id}.jsonl"'},
+    )
