@@ -46,6 +46,8 @@ DONE = {
     "set-aside": "Set aside: exports and further trainings leave these labels out.",
     "taken-back": "These labels count again, from the next training on.",
     "current": "The next round begins with this policy.",
+    "oracle-attached": "The oracle is attached. It labels what is open from now on.",
+    "oracle-detached": "The oracle is detached. Its labels stay.",
     "cancelled": "The round is cancelled. Its labels are kept.",
 }
 

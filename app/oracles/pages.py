@@ -1,0 +1,144 @@
+"""The page of a project's oracle: what it does, how far to trust it, attach and detach."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.orm import Session
+
+from app.database import Db
+from app.oracles import actions, addresses, figures, queries
+from app.oracles.models import Oracle
+from app.oracles.schema import AnyOracle, OpenAI, Settings
+from app.people.access import Actor, project_for
+from app.projects.models import Project
+from app.projects.pages import shared
+from app.sealed import MASK
+from app.web import Checked, PageActor, Posted, go, render, texts
+
+router = APIRouter(include_in_schema=False)
+
+KINDS = (
+    ("openai", "A language model behind an API"),
+    ("local_judge", "A language model on the worker"),
+    ("reward_model", "A reward model on the worker"),
+    ("sentiment", "The friendlier text (VADER)"),
+    ("length", "The longer or shorter text"),
+    ("regex", "The text with more matches"),
+    ("callable", "An installed function"),
+)
+MODES = (
+    ("alone", "Alone: what it abstains from is replaced"),
+    ("first", "First: people get what it abstains from"),
+    ("with_people", "Beside people, in slots of its own"),
+)
+TEMPLATES = ("helpfulness", "harmlessness", "summary", "sentiment", "custom")
+_ASKS = ("template", "criteria")
+FIELDS = {
+    "openai": ("base_url", "model", "api_key", "concurrency", "budget", *_ASKS),
+    "local_judge": ("model", *_ASKS),
+    "reward_model": ("model",),
+    "regex": ("pattern",),
+    "callable": ("callable",),
+}
+NAMES = ("kind", "mode", *sorted({name for names in FIELDS.values() for name in names}))
+NUMBERS = {"concurrency": int, "budget": float}
+_adapter: TypeAdapter[Any] = TypeAdapter(AnyOracle)
+
+
+@router.get("/projects/{project_id}/oracle")
+def look(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """The oracle as it is, and the form."""
+    project = project_for(db, actor, project_id, "manage")
+    return _page(request, db, actor, project)
+
+
+@router.post("/projects/{project_id}/oracle")
+def attach(
+    request: Request, project_id: uuid.UUID, actor: PageActor, posted: Posted, db: Db
+) -> Response:
+    """Attach what the form says, or show what is wrong."""
+    project = project_for(db, actor, project_id, "manage")
+    sent = texts(posted)
+    try:
+        settings: Settings = _adapter.validate_python(_parsed(sent))
+    except ValidationError as error:
+        return _page(request, db, actor, project, sent, _errors(error))
+    problem = addresses.refusal(settings.base_url) if isinstance(settings, OpenAI) else None
+    if problem:
+        return _page(request, db, actor, project, sent, {"base_url": f"It {problem}."})
+    actions.attach(db, project, settings)
+    return go(f"/projects/{project.id}/oracle", "oracle-attached")
+
+
+@router.post("/projects/{project_id}/oracle/detach", dependencies=[Checked])
+def detach(project_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """End it."""
+    project = project_for(db, actor, project_id, "manage")
+    if queries.attached(db, project.id) is not None:
+        actions.detach(db, project)
+    return go(f"/projects/{project.id}/oracle", "oracle-detached")
+
+
+def _parsed(sent: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that the chosen kind knows; what was left empty keeps its default."""
+    kind = sent.get("kind", "")
+    values: dict[str, Any] = {"kind": kind, "mode": sent.get("mode", "alone")}
+    for name in FIELDS.get(kind, ()):
+        value = sent.get(name, "").strip()
+        if value:
+            values[name] = _number(name, value)
+    return values
+
+
+def _number(name: str, value: str) -> Any:
+    try:
+        return NUMBERS[name](value) if name in NUMBERS else value
+    except ValueError:
+        return value  # the schema says what is wrong with it
+
+
+def _errors(error: ValidationError) -> dict[str, str]:
+    found = {}
+    for fault in error.errors(include_input=False, include_url=False):
+        name = str(fault["loc"][-1]) if len(fault["loc"]) > 1 else ""
+        found[name] = fault["msg"].removeprefix("Value error, ")
+    return found
+
+
+def _page(
+    request: Request,
+    db: Session,
+    actor: Actor,
+    project: Project,
+    sent: Mapping[str, str] | None = None,
+    errors: dict[str, str] | None = None,
+) -> HTMLResponse:
+    oracle = queries.attached(db, project.id)
+    values = _filled(oracle) if sent is None else {**sent, "api_key": ""}  # a key is not sent back
+    return render(
+        request,
+        "oracles/oracle.html",
+        422 if errors else 200,
+        **shared(db, actor, project, "oracle"),
+        oracle=oracle,
+        figures=figures.figures(db, oracle) if oracle else None,
+        v={**dict.fromkeys(NAMES, ""), **values},
+        errors=errors or {},
+        kinds=KINDS,
+        kind_names=dict(KINDS),
+        modes=MODES,
+        templates=[(name, name.capitalize()) for name in TEMPLATES],
+    )
+
+
+def _filled(oracle: Oracle | None) -> dict[str, Any]:
+    if oracle is None:
+        return {"kind": "openai", "mode": "alone", "concurrency": 8}
+    secret = {"api_key": MASK} if oracle.secret else {}
+    return {**oracle.settings, **secret, "kind": oracle.kind, "mode": oracle.mode}
