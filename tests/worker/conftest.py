@@ -28,7 +28,7 @@ from app.rounds import actions
 from app.rounds.models import Event, Round, Run
 from worker.device import Device
 
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 240.0
 
 
 @pytest.fixture(scope="session")
