@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import errors, openapi, web
 from app.edge import BodyLimit, SecurityHeaders
+from app.etags import Etags
 from app.metrics import Timed
 from app.people import bootstrap
 
@@ -44,6 +45,7 @@ def create_app() -> FastAPI:
     errors.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Etags)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Timed)
     for part in PARTS:
