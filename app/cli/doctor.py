@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 GIB = 1 << 30
-LEAST_DISK, LEAST_RAM = 5 * GIB, 3 * GIB
+LEAST_DISK, LEAST_RAM = 5 * GIB, 4 * GIB
 PROBE = """
 import json, sys
 from activedpo.loading import pick_device, pick_dtype
@@ -57,7 +57,7 @@ def machine(_: Settings) -> list[Finding]:
             "memory",
             memory.available >= LEAST_RAM,
             f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free",
-            "close other programs: the demo's worker needs about 3 GiB",
+            "close other programs: the demo's worker needs about 4 GiB",
         ),
     ]
 
@@ -171,6 +171,12 @@ CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
 
 
 def doctor(
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Use each part too: artefacts, every queue, one training step."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what machine, device, database, broker and model are seen, and what is wrong."""
@@ -178,6 +184,10 @@ def doctor(
 
     settings = get_settings()
     findings = [finding for check in CHECKS for finding in check(settings)]
+    if deep:
+        from app.cli import deep as proofs
+
+        findings += proofs.deep(get_settings())  # which know the running stack's addresses by now
     faults = [finding for finding in findings if not finding.ok]
     if as_json:
         show_json({"ok": not faults, "checks": [asdict(finding) for finding in findings]})

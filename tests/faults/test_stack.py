@@ -1,6 +1,6 @@
 """The real stack is struck at named points; after each, every promise holds.
 
-The suite strikes the points where most is at stake; ``ACTIVEDPO_ALL_FAULTS=1`` strikes all.
+The suite strikes the points where most is at stake; ``ALL_FAULTS=1`` strikes all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.faults.harness import Faults, back, check_promises, kill
 from tests.stack.conftest import Stack, still_there
 
 pytestmark = pytest.mark.timeout(300)
-ALL = bool(os.environ.get("ACTIVEDPO_ALL_FAULTS"))
+ALL = bool(os.environ.get("ALL_FAULTS"))
 
 KINDS = ("generate", "train", "evaluate")
 WORKER_POINTS = [
