@@ -185,7 +185,8 @@ def export_labels(
     db: Db,
     format: Annotated[export.Format, Query(description="The file's format.")] = "jsonl",
 ) -> StreamingResponse:
-    """Every label as a file. `trl`: left and right choices, as `trl.DPOTrainer` loads them.
+    """Every label as a file. `trl`: left and right choices, as `trl.DPOTrainer` loads them;
+    `hh`: the same as transcripts.
 
     In `csv`, a cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
@@ -198,7 +199,7 @@ def export_labels(
         person_id=actor.person.id,
         format=format,
     )
-    suffix = "jsonl" if format == "trl" else format
+    suffix = "jsonl" if format in ("trl", "hh") else format
     return StreamingResponse(
         export.export(project, format, chat),
         media_type=export.MEDIA_TYPES[format],

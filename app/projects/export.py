@@ -17,9 +17,10 @@ from app.projects.models import Pair, Project, Prompt
 from app.quality.models import is_set_aside
 from app.rounds.models import Round
 
-Format = Literal["trl", "jsonl", "parquet", "csv"]
+Format = Literal["trl", "hh", "jsonl", "parquet", "csv"]
 MEDIA_TYPES: dict[Format, str] = {
     "trl": "application/jsonl",
+    "hh": "application/jsonl",
     "jsonl": "application/jsonl",
     "parquet": "application/vnd.apache.parquet",
     "csv": "text/csv; charset=utf-8",
@@ -114,6 +115,24 @@ def trl_row(row: Row[*tuple[Any, ...]], chat: bool, system_prompt: str | None) -
     }
 
 
+_SPEAKERS = {"user": "Human", "assistant": "Assistant"}
+
+
+def hh_row(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
+    """A left or right choice as Anthropic's hh has it: two whole transcripts.
+
+    The shape knows no system turn: it stands before the first turn, as it is in that data.
+    """
+    turns = trl_row(row, True, None)
+    before = "".join(_turn(message) for message in turns["prompt"])
+    return {name: before + _turn(turns[name][0]) for name in ("chosen", "rejected")}
+
+
+def _turn(message: dict[str, str]) -> str:
+    who = _SPEAKERS.get(message["role"])
+    return f"\n\n{who}: {message['content']}" if who else message["content"]
+
+
 def full_row(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
     """A label with all that is known of it, sides and choices kept apart."""
     return {
@@ -162,7 +181,9 @@ def export(project: Project, format: Format, chat: bool) -> Iterator[bytes]:
         chat: whether the rows of ``trl`` are conversational; all of them are of one shape.
     """
     query = preferences(project.id)
+    decided = query.where(Preference.choice.in_(("left", "right")))
+    if format == "hh":
+        return writing.lines(hh_row(row) for row in _rows(decided))
     if format == "trl":
-        decided = query.where(Preference.choice.in_(("left", "right")))
         return writing.lines(trl_row(row, chat, project.system_prompt) for row in _rows(decided))
     return writing.WRITERS[format](full_row(row) for row in _rows(query))

@@ -21,6 +21,7 @@ Fields = dict[str, Any]
 Messages = list[dict[str, Any]]
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
+_SPEAKERS = {"Human", "Assistant"}
 _WINNERS = {
     "model_a": "a",
     "model_b": "b",
@@ -104,10 +105,11 @@ def _hh(fields: Fields) -> Told:
 def _transcript(value: Any, field: str) -> Messages:
     _require_text(value, field)
     head, *parts = _TURN.split("\n\n" + value.lstrip())
-    if head.strip() or not parts:
-        raise ValueError(f'{field}: must begin with "Human:" and go on in turns')
+    if not parts:
+        raise ValueError(f'{field}: must be turns that begin with "Human:" and "Assistant:"')
+    system = [{"role": "system", "content": head.strip()}] if head.strip() else []
     roles = {"Human": "user", "Assistant": "assistant"}
-    return [
+    return system + [
         {"role": roles[who], "content": said.strip()}
         for who, said in zip(parts[::2], parts[1::2], strict=True)
     ]
@@ -255,7 +257,7 @@ def _fits(shape: Shape, fields: Fields) -> bool:
     if shape.name != "hh":
         return True
     return all(
-        isinstance(fields[name], str) and fields[name].lstrip().startswith("Human:")
+        isinstance(fields[name], str) and set(_TURN.findall("\n\n" + fields[name])) == _SPEAKERS
         for name in shape.columns.required
     )
 

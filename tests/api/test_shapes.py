@@ -182,12 +182,44 @@ def test_the_same_file_twice_stores_each_label_once_whichever_way_round(
     assert said[1].p_left == pytest.approx(0.2)
 
 
+def spoken(transcripts: bytes) -> list[list[str]]:
+    """The words of each row: a transcript keeps no space around a turn."""
+    return sorted(str(json.loads(line)).split() for line in transcripts.splitlines())
+
+
+@pytest.mark.parametrize("name", ["hh", "trl conversational", "trl", "alpaca-eval"])
+def test_transcripts_go_out_and_in_again(cast: Any, other: str, name: str) -> None:
+    rows = SHAPES[name]
+    cast.owner.post(f"{cast.project}/pairs?labels=1", content=lines(rows), headers=JSONL)
+    file = cast.owner.get(f"{cast.project}/export?format=hh")
+    assert file.headers["Content-Disposition"].endswith('.jsonl"')
+    if name == "hh":
+        assert [json.loads(line) for line in file.content.splitlines()] == rows
+    again = cast.admin.post(f"{other}/pairs?labels=1", content=file.content, headers=JSONL).json()
+    assert (again["shape"], again["added"], again["labels"]) == ("hh", len(rows), len(rows))
+    back = cast.admin.get(f"{other}/export?format=hh").content
+    assert spoken(back) == spoken(file.content)
+
+
+def test_a_system_turn_stands_before_the_transcript(cast: Any, other: str) -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, *ASK]
+    rows = [{"prompt": prompt, "chosen": [say("Rivers.")], "rejected": [say("No.")]}]
+    cast.owner.post(f"{cast.project}/pairs?labels=1", content=lines(rows), headers=JSONL)
+    file = cast.owner.get(f"{cast.project}/export?format=hh").content
+    assert json.loads(file)["chosen"] == (
+        "Be brief.\n\nHuman: Why is the sea salty?\n\nAssistant: Rivers."
+    )
+    cast.admin.post(f"{other}/pairs?labels=1", content=file, headers=JSONL)
+    assert json.loads(cast.admin.get(f"{other}/export?format=trl").content) == rows[0]
+
+
 BAD = [
     ("trl", {"prompt": "P", "chosen": "x"}, "rejected: is missing"),
     ("trl", {"prompt": "P", "chosen": 3, "rejected": "y"}, "chosen: must be"),
     ("trl", {"prompt": ASK, "chosen": ASK, "rejected": [say("y")]}, "chosen: must end with"),
     ("trl", {"prompt": "P", "chosen": [{"role": "user"}], "rejected": "y"}, "chosen: message 0"),
     ("hh", {"chosen": "Human: a", "rejected": "Human: b"}, "chosen: must end with"),
+    ("hh", {"chosen": "a", "rejected": "b"}, "chosen: must be turns"),
     (
         "hh",
         {"chosen": "Human: a\n\nAssistant: x", "rejected": "Human: b\n\nAssistant: y"},

@@ -19,13 +19,14 @@ CHAT = [
     {"role": "assistant", "content": "Hello, **friend**."},
     {"role": "user", "content": "Name two colours"},
 ]
+ALSO = [*CHAT[:2], {"role": "user", "content": "Name two colours, please"}]
 LEFT = "# Colours\n\n- **red**\n- `blue`\n\n<img src=x onerror=alert(1)>"
 RIGHT = "# Colours\n\n- **green**\n- `blue`\n\n<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
 def opened(site: Site, visit: Callable[..., Page]) -> Callable[..., tuple[str, Page]]:
-    """Makes a project with one pair of Markdown behind a conversation; its labelling page."""
+    """Makes a project with two pairs of Markdown behind conversations; its labelling page."""
 
     def make(name: str, options: dict[str, Any] | None = None, **more: Any) -> tuple[str, Page]:
         settings = {"name": name, "base_model": site.model, "source": "imported"}
@@ -33,15 +34,12 @@ def opened(site: Site, visit: Callable[..., Page]) -> Callable[..., tuple[str, P
         project = str(site.rest.post("/projects", settings)["id"])
         pairs = [
             {"prompt": CHAT, "completion_a": LEFT, "completion_b": RIGHT},
-            {"prompt": "Plain", "completion_a": "one two three", "completion_b": "one 2 three"},
+            {"prompt": ALSO, "completion_a": LEFT, "completion_b": RIGHT},
         ]
         site.rest.post(f"/projects/{project}/pairs", {"pairs": pairs})
         site.rest.post(f"/projects/{project}/rounds")
         page = visit(f"/projects/{project}/label", **(options or {}))
         expect(page.locator("#pair")).to_be_visible()
-        if "Plain" in page.locator("#prompt-text").inner_text():
-            page.keyboard.press("s")
-            expect(page.locator("#prompt-text")).to_contain_text("Name two colours")
         return project, page
 
     return make
@@ -71,6 +69,12 @@ def test_words_that_differ_are_marked_on_demand(opened: Any) -> None:
     assert marks == ["green", "red"]
     page.keyboard.press("d")
     expect(page.locator("mark")).to_have_count(0)
+    page.get_by_role("button", name="More").click()  # as a hand without keys does it
+    page.get_by_role("button", name="Mark differences").click()
+    expect(page.locator("mark")).to_have_count(2)
+    page.get_by_role("button", name="Markdown or raw").click()
+    page.get_by_role("button", name="Mark differences").click()
+    expect(page.locator("#left")).to_contain_text("# Colours")
 
 
 def test_strength_flags_and_words_go_with_the_choice(site: Site, opened: Any) -> None:
@@ -83,7 +87,7 @@ def test_strength_flags_and_words_go_with_the_choice(site: Site, opened: Any) ->
     page.keyboard.press("Escape")
     page.keyboard.press("1")
     through(page)
-    row = next(row for row in site.answers(project) if row["choice"] == "left")
+    (row,) = site.answers(project)
     assert (row["strength"], row["rationale"]) == (2, "1 is better, 2 is not")
     page.keyboard.press("u")
     expect(page.locator("#why")).to_have_value("1 is better, 2 is not")
@@ -98,7 +102,8 @@ def test_a_wanted_rationale_is_asked_for_and_then_sent(site: Site, opened: Any) 
     page.keyboard.press("Control+Enter")
     expect(page.locator("#extras")).to_be_hidden()
     through(page)
-    row = next(row for row in site.answers(project) if row["choice"] == "right")
+    (row,) = site.answers(project)
+    assert row["choice"] == "right"
     assert row["rationale"] == "Green is calmer."
 
 

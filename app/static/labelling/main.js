@@ -152,6 +152,8 @@ addEventListener("keydown", (event) => {
 
 for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => choose(button.dataset.choice));
 document.getElementById("undo").addEventListener("click", undo);
+document.getElementById("mark-differences").addEventListener("click", view.toggleDifferences);
+document.getElementById("show-raw").addEventListener("click", view.toggleRaw);
 document.getElementById("ask").addEventListener("click", () => help.showModal());
 help.querySelector("button").addEventListener("click", () => help.close());
 
