@@ -102,10 +102,26 @@ def _counts(connection: Connection) -> Iterator[Metric]:
         connection, "runs", "Model work that waits or is held: the queue's depth.",
         ["kind", "state"], _counted(Run.kind, Run.state, where=waiting),
     )  # fmt: skip
+    yield _family(
+        connection, "runs_retried", "Model work that needed more than one attempt.", ["kind"],
+        _counted(Run.kind, where=Run.attempt > 1),
+    )  # fmt: skip
+    yield _family(
+        connection, "leases_overdue", "Holds that ran out and that nobody has taken back.", [],
+        select(func.count(Run.id)).where(Run.state == "running", Run.lease_expires_at < func.now()),
+    )  # fmt: skip
+    yield _family(
+        connection, "oldest_waiting_run_seconds", "Age of the model work that waits longest.", [],
+        select(func.coalesce(func.max(_age(Run.created_at)), 0)).where(Run.state == "queued"),
+    )  # fmt: skip
     yield _family(connection, "claims", "Claims.", ["state"], _counted(Claim.state))
     yield _family(connection, "pairs", "Pairs.", ["state"], _counted(Pair.state))
     yield _family(connection, "prompts", "Prompts.", ["split"], _counted(Prompt.split))
     yield _family(connection, "projects", "Projects.", [], select(func.count(Project.id)))
+
+
+def _age(moment: InstrumentedAttribute[Any]) -> ColumnElement[int]:
+    return func.extract("epoch", func.now() - moment)
 
 
 def _family(
