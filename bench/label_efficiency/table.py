@@ -104,16 +104,27 @@ def _beside(folder: Path, config: SimulationConfig) -> list[list[str]]:
     told = []
     for arm in config.strategies:
         last = [r for r in rows if r["strategy"] == arm and r["labels"] == config.labels[-1]]
-        means = [float(np.mean([r[k] for r in last if r[k] is not None])) for k in SIDE]
+        means = [_mean([r[k] for r in last if r.get(k) is not None]) for k in SIDE]
         every = [r["forward_passes"] for r in rows if r["strategy"] == arm]
         passes = sum(every) / len(last)
-        told.append([arm, *(f"{mean:.3f}" for mean in means), f"{passes:,.0f}"])
+        told.append([arm, *means, f"{passes:,.0f}"])
     return told
+
+
+def _mean(values: list[float]) -> str:
+    return f"{np.mean(values):.3f}" if values else "–"
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _not_run(folders: list[Path]) -> str:
+    done = {folder.name for folder in folders}
+    names = sorted(f.stem for f in (HERE.parent / "configs").glob("*.yaml"))
+    waiting = [f"`{name}`" for name in names if name not in done]
+    return f"\nConfigs that were not run yet: {', '.join(waiting)}.\n" if waiting else ""
 
 
 def main() -> None:
@@ -123,7 +134,9 @@ def main() -> None:
         "# Label efficiency: results\n\nWritten by `python -m bench.label_efficiency.table` from "
         "the files in these folders.\n\n"
     )
-    page = head + "\n".join(section(folder) for folder in folders) + "\n" + PAPER
+    page = (
+        head + "\n".join(section(folder) for folder in folders) + "\n" + PAPER + _not_run(folders)
+    )
     (HERE / "README.md").write_text(page, encoding="utf-8")
     print(page)
 
