@@ -40,6 +40,8 @@ MOST_FAILURES = 3
 """Times that one pair may fail, each after the judge's own retries, before it is given up."""
 
 LARGEST_CLAIM = 100
+GATHER_SECONDS = 0.05
+"""How long answers of a judge that takes its time wait for others, to be stored with them."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ class Shift:
 
     async def _top_up(self) -> None:
         missing = self.width - len(self._under_way)
+        if 0 < missing < self.width // 4 and not self._again:
+            return  # enough is under way: few claims of many, not many of few
         again, self._again = self._again, []
         if missing > len(again):
             count = min(LARGEST_CLAIM, missing - len(again))
@@ -235,7 +239,7 @@ class Shift:
     async def _finished(self) -> set[asyncio.Task[tuple[Verdict, float]]]:
         done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         # a moment more, so that answers that come together are stored together
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(GATHER_SECONDS if isinstance(self.judge, LLMJudge) else 0.0)
         return done | {task for task in self._under_way if task.done()}
 
     async def _keep(self, done: list[tuple[ClaimedPair, asyncio.Task[Any]]]) -> None:

@@ -21,6 +21,18 @@ LONGEST_KEPT = 4_000
 """Characters of a reply that are kept with a label."""
 
 
+LANE = 4
+"""Requests at a time for which there is one pool of connections."""
+
+
+@dataclass
+class _Lane:
+    """A pool of connections and how many requests are on it."""
+
+    client: httpx.AsyncClient
+    busy: int = 0
+
+
 @dataclass(frozen=True)
 class Reply:
     """What the model said, and the tokens it took (estimated where the endpoint does not say)."""
@@ -53,13 +65,16 @@ class Endpoint:
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._headers = headers
-        self._client = network.client(
-            public_only=public_only, timeout=timeout, connections=connections
-        )
+        # A pool looks at all its connections for every request: many small ones cost much less
+        self._lanes = [
+            _Lane(network.client(public_only=public_only, timeout=timeout, connections=connections))
+            for _ in range(max(1, connections // LANE))
+        ]
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        for lane in self._lanes:
+            await lane.client.aclose()
 
     async def ask(
         self,
@@ -91,8 +106,18 @@ class Endpoint:
         return _reply(data, messages)
 
     async def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
+        lane = min(self._lanes, key=lambda lane: lane.busy)
+        lane.busy += 1
+        try:
+            return await self._post_on(lane.client, body)
+        finally:
+            lane.busy -= 1
+
+    async def _post_on(
+        self, client: httpx.AsyncClient, body: dict[str, Any]
+    ) -> tuple[int, httpx.Headers, bytes]:
         url = self._base + self._path
-        async with self._client.stream("POST", url, json=body, headers=self._headers) as response:
+        async with client.stream("POST", url, json=body, headers=self._headers) as response:
             data = bytearray()
             async for chunk in response.aiter_bytes():
                 data += chunk

@@ -10,8 +10,10 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable
+from functools import lru_cache
 
 import anyio
+import certifi
 import httpcore
 import httpx
 
@@ -74,6 +76,14 @@ class _Public(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
+@lru_cache
+def _tls() -> ssl.SSLContext:
+    """Loading the authorities' certificates takes tens of milliseconds: once is enough."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())  # a small container may have none of its own
+    return context
+
+
 def client(*, public_only: bool, timeout: float, connections: int = 100) -> httpx.AsyncClient:
     """An HTTP client that follows no redirect and no proxy of the environment.
 
@@ -82,10 +92,11 @@ def client(*, public_only: bool, timeout: float, connections: int = 100) -> http
         timeout: seconds for each of connecting, reading, writing and waiting for a connection.
         connections: most at a time.
     """
-    transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=connections))
+    limits = httpx.Limits(max_connections=connections)
+    transport = httpx.AsyncHTTPTransport(verify=_tls(), limits=limits)
     if public_only:
         transport._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(),
+            ssl_context=_tls(),
             max_connections=connections,
             max_keepalive_connections=connections,
             network_backend=_Public(),

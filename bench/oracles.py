@@ -1,0 +1,151 @@
+"""``python -m bench.oracles``: how fast oracles label, on a real stack of this machine.
+
+- LLM judge against a local endpoint with 200 ms latency, 32 requests at a time, beside its peer in
+  the same run: the bare loop of 32 requests over httpx that stores nothing. Ideal: 160 a second.
+- REST oracle through ``activedpo.client`` on imported pairs, claims of 100 and answers of 500.
+
+Writes ``bench/results/oracles.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from activedpo.client import Answer, Client
+from activedpo.oracles import templates
+from activedpo.testing import tiny_model
+from app.stack.redis import free_port
+from tests.oracles.weather import GOOD, Server
+from tests.stack.conftest import Stack
+
+RESULT = Path(__file__).parent / "results" / "oracles.json"
+LATENCY, AT_A_TIME, KEY = 0.2, 32, "a-key-for-benchmarks-0123456789"
+
+
+def project(client: Client, model: str, pairs: int) -> str:
+    """A project of so many imported pairs, its round open for labels."""
+    made = client.send(
+        "POST",
+        "/projects",
+        {
+            "name": f"bench {pairs}",
+            "base_model": model,
+            "source": "imported",
+            "acquisition": "random",
+            "batch_size": pairs,
+            "training": {"max_steps": 1, "lora": 4},
+        },
+    )
+    rows = [
+        {"prompt": f"prompt {i}", "completion_a": GOOD, "completion_b": f"terrible {i}"}
+        for i in range(pairs)
+    ]
+    client.send("POST", f"/projects/{made['id']}/pairs", {"pairs": rows})
+    client.send("POST", f"/projects/{made['id']}/rounds")
+    return str(made["id"])
+
+
+def llm_judge(client: Client, model: str, server: Server, pairs: int) -> float:
+    """Labels a second of an attached judge, from attaching to the last label."""
+    at = project(client, model, pairs)
+    body = {"kind": "openai", "base_url": server.url, "model": "m", "both_orders": False}
+    started = time.perf_counter()
+    client.send("PUT", f"/projects/{at}/oracle", {**body, "concurrency": AT_A_TIME})
+    while client.get(f"/projects/{at}/rounds")["items"][0]["state"] == "labelling":
+        time.sleep(0.05)
+    return pairs / (time.perf_counter() - started)
+
+
+async def bare_loop(server: Server, questions: int) -> float:
+    """Questions a second of nothing but the requests."""
+    free = asyncio.Semaphore(AT_A_TIME)
+    limits = httpx.Limits(max_connections=AT_A_TIME)
+    async with httpx.AsyncClient(limits=limits, timeout=30) as http:
+
+        async def ask(i: int) -> None:
+            said = templates.messages(f"prompt {i}", GOOD, f"terrible {i}", "the better one")
+            async with free:
+                url = f"{server.url}/chat/completions"
+                (await http.post(url, json={"model": "m", "messages": said})).raise_for_status()
+
+        started = time.perf_counter()
+        await asyncio.gather(*(ask(i) for i in range(questions)))
+        return questions / (time.perf_counter() - started)
+
+
+def rest_oracle(client: Client, model: str, pairs: int) -> float:
+    """Labels a second of a client that decides at once."""
+    at = project(client, model, pairs)
+    started = time.perf_counter()
+    held: list[Answer] = []
+    done = 0
+    while done < pairs:
+        claims = client.claims(at, 100)
+        held += [Answer(claim.id, "left") for claim in claims]
+        if len(held) >= 500 or not claims:
+            outcomes = client.answer(*held)
+            assert all(outcome.status == 201 for outcome in outcomes)
+            done, held = done + len(held), []
+    return pairs / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=1_600)
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    server = Server()
+    server.delay = LATENCY
+    with tempfile.TemporaryDirectory() as folder:
+        model = tiny_model(Path(folder) / "tiny")
+        more = {"ACTIVEDPO_API_KEY": KEY, "ACTIVEDPO_ALLOW_PRIVATE_ADDRESSES": "1"}
+        stack = Stack(Path(folder) / "home", free_port(), OMP_NUM_THREADS="1", **more)
+        try:
+            stack.printed("API key")
+            with Client(f"http://127.0.0.1:{stack.port}", KEY) as client:
+                figures = measured(client, model, server, given.pairs, given.repeats)
+        finally:
+            stack.end()
+            server.close()
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def measured(
+    client: Client, model: str, server: Server, pairs: int, repeats: int
+) -> dict[str, Any]:
+    """All figures, each run beside its peer."""
+    runs = [
+        {
+            "llm_judge": llm_judge(client, model, server, pairs),
+            "bare_loop": asyncio.run(bare_loop(server, pairs)),
+            "rest_oracle": rest_oracle(client, model, 2 * pairs),
+        }
+        for _ in range(repeats)
+    ]
+    return {
+        "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": round(os.getloadavg()[0], 1),
+        "unit": "labels a second",
+        "ideal": AT_A_TIME / LATENCY,
+        "pairs": pairs,
+        "runs": [{name: round(value, 1) for name, value in run.items()} for run in runs],
+    }
+
+
+if __name__ == "__main__":
+    main()
