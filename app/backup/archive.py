@@ -5,6 +5,7 @@
     database.dump        pg_dump's custom format
     secret_key           what signs sessions and seals stored secrets
     secrets/NAME         the first admin's generated password and key, where there are any
+    demo.json            which project is the demo's, where there is one
     models/NAME          base models kept in HOME that a project uses
     artifacts/PATH       every file of every policy
     manifest.json        format, versions, size and SHA-256 of each entry above

@@ -16,11 +16,12 @@ import psycopg
 
 from app.backup import archive, database
 from app.backup.archive import Backup, BackupError, NoDatabaseError, Progress
+from app.backup.take import KEPT
 from app.settings import Settings
 from app.stack.home import HomeLock, make_private, write_private
 
 STAGING, MOVING = ".restoring", "moving"
-HARMLESS = {"models", "run", "logs", "cache", STAGING}
+HARMLESS = {"models", "downloads", "run", "logs", "cache", STAGING}
 """What may be in a HOME that counts as empty: it holds nothing of anybody's data."""
 
 RELEASE_RUNS = (
@@ -99,7 +100,7 @@ def _into_home(settings: Settings, backup: Backup, progress: Progress) -> None:
         _check_empty(home)
         staging = make_private(home / STAGING)
         held.callback(shutil.rmtree, staging, ignore_errors=True)
-        _unpack_secrets(staging, backup)
+        _unpack_small_files(staging, backup)
         _unpack_models(home, backup, progress)
         if settings.artifacts is None:
             _unpack_artifacts((staging / "artifacts").as_uri(), backup, progress)
@@ -166,7 +167,7 @@ def _into_database(settings: Settings, url: str, backup: Backup, progress: Progr
         held.callback(shutil.rmtree, work, ignore_errors=True)
         _unpack_models(home, backup, progress)
         _load(url, backup, work, progress)
-        _unpack_secrets(home, backup)
+        _unpack_small_files(home, backup)
         held.pop_all()
         shutil.rmtree(work, ignore_errors=True)
 
@@ -181,9 +182,9 @@ def _load(url: str, backup: Backup, work: Path, progress: Progress) -> None:
         connection.execute(RELEASE_RUNS)
 
 
-def _unpack_secrets(home: Path, backup: Backup) -> None:
-    for name in [archive.SECRET_KEY, *backup.below("secrets")]:
-        if not (home / name).exists():
+def _unpack_small_files(home: Path, backup: Backup) -> None:
+    for name in (archive.SECRET_KEY, *KEPT):
+        if name in backup.entries and not (home / name).exists():
             write_private(home / name, backup.text(name))
 
 

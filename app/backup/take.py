@@ -19,7 +19,8 @@ from app.backup import archive, database
 from app.backup.archive import BackupError, NoDatabaseError, Progress, Writer
 from app.settings import Settings
 
-KEPT_SECRETS = ("admin_password", "api_key")
+KEPT = ("secrets/admin_password", "secrets/api_key", "demo.json")
+"""Small files of HOME that a stack would miss, where they are there."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _write(
         with archive.written(target, progress.advance) as writer:
             _add_file(writer, archive.DATABASE, dumped)
             os.unlink(dumped)
-            _add_secrets(writer, settings)
+            _add_small_files(writer, settings)
             for name, file in models:
                 _add_file(writer, f"models/{name}", file)
             missing = _add_policies(writer, snapshot, options.allow_missing)
@@ -115,12 +116,11 @@ def _add_file(writer: Writer, name: str, file: Path) -> None:
         writer.add(name, source, os.fstat(source.fileno()).st_size)
 
 
-def _add_secrets(writer: Writer, settings: Settings) -> None:
+def _add_small_files(writer: Writer, settings: Settings) -> None:
     writer.add_bytes(archive.SECRET_KEY, settings.signing_key().encode())
-    for name in KEPT_SECRETS:
-        file = settings.home / "secrets" / name
-        if file.is_file():
-            _add_file(writer, f"secrets/{name}", file)
+    for name in KEPT:
+        if (settings.home / name).is_file():
+            _add_file(writer, name, settings.home / name)
 
 
 def _models(settings: Settings, names: list[str]) -> list[tuple[str, Path]]:
