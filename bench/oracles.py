@@ -63,7 +63,7 @@ def llm_judge(client: Client, model: str, server: Server, pairs: int) -> float:
     started = time.perf_counter()
     client.send("PUT", f"/projects/{at}/oracle", {**body, "concurrency": AT_A_TIME})
     while client.get(f"/projects/{at}/rounds")["items"][0]["state"] == "labelling":
-        time.sleep(0.05)
+        time.sleep(0.1)
     return pairs / (time.perf_counter() - started)
 
 

@@ -178,7 +178,7 @@ class Office:
                 kept,
             )
             # more than are asked at a time, so that storing holds nobody up
-            return judge, 2 * int(options["concurrency"]) + 2
+            return judge, 4 * int(options["concurrency"])
         try:
             name = str(options.get("callable", held.kind))
             made = installed(name) if held.kind == "callable" else ORACLES[held.kind](**options)

@@ -207,7 +207,7 @@ class Shift:
 
     async def _top_up(self) -> None:
         missing = self.width - len(self._under_way)
-        if 0 < missing < self.width // 4 and not self._again:
+        if 0 < missing < self.width // 2 and not self._again:
             return  # enough is under way: few claims of many, not many of few
         again, self._again = self._again, []
         if missing > len(again):
@@ -288,7 +288,7 @@ class Shift:
         self._failures_in_a_row += 1
         if count + 1 >= MOST_FAILURES and self._successes > since:
             return [(pair.claim.id, self._given_up(_said(error)))]
-        enough = max(MOST_FAILURES, self.width // 2)
+        enough = max(MOST_FAILURES, self.width // 8)
         if count + 1 >= MOST_FAILURES or self._failures_in_a_row >= enough:
             raise TroubleError(_said(error), getattr(error, "retry_after", None))
         self._again.append(pair)
