@@ -155,7 +155,7 @@ def _check(status: int, headers: httpx.Headers, data: bytes) -> None:
         raise BadRequestError(f"it refused the request ({status})")
     if 300 <= status < 400:
         raise TroubleError(f"it answered with a redirect ({status}), and none is followed")
-    raise TroubleError(f"it answered {status}", _retry_after(headers))
+    raise TroubleError(f"it answered {status}", _retry_after(headers), busy=status == 429)
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:

@@ -21,7 +21,7 @@ from activedpo.oracles.gate import Gate
 from activedpo.oracles.verdict import RefusedPairError, StoppedError, TroubleError, Verdict
 from activedpo.types import Prompt
 
-TRIES = 4
+TRIES, TRIES_WHEN_BUSY = 4, 12
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
@@ -185,17 +185,18 @@ class LLMJudge:
 
     async def _patiently(self, prompt: Prompt, first: str, second: str, sample: int) -> Reply:
         pause = FIRST_PAUSE
-        for tries in range(1, TRIES + 1):
+        for tries in range(1, TRIES_WHEN_BUSY + 1):
             try:
                 async with self._gate:
                     return await self._once(prompt, first, second, sample)
             except TroubleError as error:
                 wait = error.retry_after if error.retry_after is not None else pause
-                if tries == TRIES or wait > LONGEST_PAUSE:
+                most = TRIES_WHEN_BUSY if error.busy else TRIES
+                if tries >= most or wait > LONGEST_PAUSE:
                     raise
                 self._gate.slow_down(wait if error.retry_after is not None else 0.0)
                 await asyncio.sleep(wait * random.uniform(1.0, 1.3))
-                pause *= 2
+                pause = min(LONGEST_PAUSE, 2 * pause)
         raise AssertionError("unreachable")
 
     async def _once(self, prompt: Prompt, first: str, second: str, sample: int) -> Reply:

@@ -38,11 +38,18 @@ class JudgeError(ActiveDPOError):
 
 
 class TroubleError(JudgeError):
-    """It may well work later. ``retry_after``: seconds that the endpoint asked for, if it did."""
+    """It may well work later.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    Attributes:
+        retry_after: seconds that the endpoint asked for, if it did.
+        busy: it is well, and only asked too much at a time.
+    """
+
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, busy: bool = False
+    ) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.busy = retry_after, busy
 
 
 class RefusedPairError(JudgeError):
