@@ -105,6 +105,7 @@ API: dict[str, Rule] = {
     "GET /api/v1/policies/{policy_id}/download": Rule("manage"),
     "PUT /api/v1/projects/{project_id}/oracle": Rule("manage", {"kind": "sentiment"}),
     "GET /api/v1/projects/{project_id}/oracle": Rule("view"),
+    "GET /api/v1/projects/{project_id}/oracle/figures": Rule("view"),
     "DELETE /api/v1/projects/{project_id}/oracle": Rule("manage"),
 }
 
@@ -137,6 +138,9 @@ PAGES: dict[str, Rule] = {
     "POST /projects/{project_id}/quality/{person_id}/take-back": Rule("manage"),
     "GET /projects/{project_id}/settings": Rule("manage"),
     "POST /projects/{project_id}/settings": Rule("manage", {"name": "another"}),
+    "GET /projects/{project_id}/oracle": Rule("manage"),
+    "POST /projects/{project_id}/oracle": Rule("manage", {"kind": "sentiment"}),
+    "POST /projects/{project_id}/oracle/detach": Rule("manage"),
     "GET /projects/{project_id}/policies": Rule("view"),
     "GET /policies/{policy_id}": Rule("view"),
     "POST /policies/{policy_id}/current": Rule("manage"),
