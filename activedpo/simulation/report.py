@@ -191,18 +191,18 @@ def summary(
     for arm, seeds in curves.items():
         mean = np.mean([v.mean(1) for v in seeds.values()], axis=0)
         row = [arm, f"{float(area(config.labels, mean)):.3f}", f"{mean[-1]:.3f}"]
-        rows.append(row + _compared(against.get(arm), columns))
+        rows.append(row + _compared(against.get(arm), len(seeds), columns))
     return columns, rows
 
 
-def _compared(one: Comparison | None, columns: list[str]) -> list[str]:
+def _compared(one: Comparison | None, seeds: int, columns: list[str]) -> list[str]:
     if one is None:
         return [""] * (len(columns) - 3)
     labels, gain, low, high = one.best
     return [
         f"{one.against:+.3f}",
         f"{one.low:+.3f} … {one.high:+.3f}",
-        f"{one.adjusted:.3f}",
+        f"{one.adjusted:.3f}" if seeds > 1 else "one seed: no test",
         "never" if math.isnan(one.half) else f"{one.half:.0f}",
         f"{gain:+.3f} at {labels} ({low:+.3f} … {high:+.3f})",
     ]

@@ -23,7 +23,8 @@ class Comparison:
 
     Args:
         area: mean height of the arm's curve; against: difference to random's, with its 95 %
-            interval `low`, `high` by hierarchical bootstrap and the two-sided `p` of no difference.
+            interval `low`, `high` by hierarchical bootstrap and the two-sided `p` of no difference
+            (1 where there is one seed only).
         adjusted: p after Holm's correction over all arms.
         half: labels to reach random's final level, or NaN where it is never reached.
         best: the largest mean difference at one number of labels, and there the interval.
@@ -123,7 +124,8 @@ def _comparison(
     low, high = np.quantile(areas, [0.025, 0.975])
     # Two-sided, with the +1 that keeps a p-value from being 0 (Davison & Hinkley 1997, eq. 4.11).
     tail = min((areas <= 0).sum(), (areas >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (len(areas) + 1))
+    # One seed tells nothing about others: its interval is over prompts alone, and no test.
+    p = min(1.0, 2 * (tail + 1) / (len(areas) + 1)) if len(seeds) > 1 else 1.0
     best = int(np.argmax(gap))
     between = np.quantile(draws[:, best], [0.025, 0.975])
     return Comparison(
