@@ -220,3 +220,12 @@ def test_no_default_login(tmp_path: Path) -> None:
     assert len(made[0]) == 3
     assert made[0].isdisjoint(made[1])
     assert all(len(secret) >= 20 for secret in made[0])
+
+
+def test_a_pattern_that_never_ends_abstains() -> None:
+    """Python's own matching would hold the interpreter's lock for years."""
+    from activedpo.oracles.regex import regex
+
+    judge = regex("(a+)+$")
+    assert judge("a question", "a" * 5_000 + "b", "short") is None
+    assert regex("o")("a question", "foo", "bar") == 1.0
