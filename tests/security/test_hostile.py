@@ -229,3 +229,13 @@ def test_a_pattern_that_never_ends_abstains() -> None:
     judge = regex("(a+)+$")
     assert judge("a question", "a" * 5_000 + "b", "short") is None
     assert regex("o")("a question", "foo", "bar") == 1.0
+
+
+def test_behind_tls_browsers_are_told_to_stay_there(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.settings import get_settings
+
+    assert "Strict-Transport-Security" not in client.get("/healthz").headers
+    monkeypatch.setattr(get_settings(), "secure_cookies", True)
+    assert client.get("/healthz").headers["Strict-Transport-Security"] == "max-age=31536000"
