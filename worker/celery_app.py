@@ -45,7 +45,8 @@ app.conf.update(
         "reconcile": {
             "task": "activedpo.reconcile",
             "schedule": settings.reconcile_seconds,
-            "options": {"queue": "default", "expires": settings.reconcile_seconds},
+            # so that no heap of them waits for a worker that was away
+            "options": {"queue": "default", "expires": max(60, 4 * settings.reconcile_seconds)},
         }
     },
 )

@@ -20,6 +20,9 @@ from app.rounds.models import Round, Run
 MAX_STUCK = 3
 """Attempts without progress after which a run has failed."""
 
+PUBLISH_SECONDS = 300
+"""How long the ranking of a large pool may take inside the transaction that opens labelling."""
+
 WAKE_AFTER_SECONDS = 3
 """Age of a waiting run at which its first wake-up call counts as lost."""
 
@@ -77,7 +80,7 @@ def renew(
     Returns:
         False when the hold was lost or a cancellation is wanted: stop the work, write nothing.
     """
-    run = hold(session, run_id, attempt)
+    run = hold(session, run_id, attempt, silence_seconds=lease_seconds)
     if run is None or run.cancel_requested:
         return False
     run.lease_expires_at = func.now() + _seconds(lease_seconds)
@@ -89,12 +92,22 @@ def renew(
     return True
 
 
-def hold(session: Session, run_id: uuid.UUID, attempt: int) -> Run | None:
+def hold(
+    session: Session, run_id: uuid.UUID, attempt: int, silence_seconds: float = PUBLISH_SECONDS
+) -> Run | None:
     """The run with its round, locked to the end of the transaction; None when it is not ours.
 
     A hold is lost once somebody else took the run or the reconciler put it back. Everything that
     a worker stores goes through here first: whoever lost the lease cannot write.
+
+    Args:
+        silence_seconds: how long this process may say nothing before Postgres ends the
+            transaction: one that was paused inside it must not keep the round from everybody.
     """
+    milliseconds = str(int(1000 * silence_seconds))
+    session.execute(
+        select(func.set_config("idle_in_transaction_session_timeout", milliseconds, True))
+    )
     round_id = session.scalar(select(Run.round_id).where(Run.id == run_id))
     if round_id is None or queries.lock_round(session, round_id) is None:
         return None
@@ -146,14 +159,20 @@ def give_up(session: Session, run: Run, why: str | None) -> None:
 
 
 def requeue_expired(session: Session) -> int:
-    """Put runs back whose lease ran out; how many there were."""
+    """Put runs back whose lease ran out; how many there were.
+
+    A round that somebody is writing to is left to the next look, which waits for nobody.
+    """
     expired = session.execute(
-        select(Run.id, Run.attempt)
+        select(Run.id, Run.attempt, Run.round_id)
         .where(Run.state == "running", Run.lease_expires_at < func.now())
         .order_by(Run.round_id, Run.id)
     ).all()
     count = 0
-    for run_id, attempt in expired:
+    for run_id, attempt, round_id in expired:
+        free = select(Round.id).where(Round.id == round_id)
+        if session.scalar(free.with_for_update(key_share=True, skip_locked=True)) is None:
+            continue
         run = hold(session, run_id, attempt)
         if run is not None and not _lease_stands(session, run_id):
             give_up(session, run, run.error or "the worker that held it fell silent")

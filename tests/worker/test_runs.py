@@ -7,7 +7,9 @@ from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from app.database import transaction
 from app.rounds import actions, runs
@@ -173,3 +175,33 @@ def test_a_forgotten_run_is_rung_for_again(project: Callable[..., UUID]) -> None
     with transaction() as session:
         assert runs.wake(session) == 1
         assert ("activedpo.round", "gpu", (str(round_id),)) in session.info["bells"]
+
+
+def test_a_worker_paused_inside_a_transaction_locks_nobody_out(
+    project: Callable[..., UUID], database: Engine
+) -> None:
+    open_round(project())
+    run = taken()
+    with Session(database) as paused:  # it says nothing more, and never lets go by itself
+        assert runs.renew(paused, run.id, run.attempt, 1, 0, 6, "generating")
+        with transaction() as session:
+            session.execute(text("SET LOCAL lock_timeout = '30s'"))
+            assert runs.hold(session, run.id, run.attempt) is not None
+        with pytest.raises(DBAPIError):
+            paused.execute(text("SELECT 1"))
+        paused.invalidate()
+
+
+def test_the_reconciler_waits_for_no_lock(project: Callable[..., UUID], database: Engine) -> None:
+    open_round(project())
+    run = taken()
+    with transaction() as session:
+        session.execute(text("UPDATE runs SET lease_expires_at = now() - interval '1 s'"))
+    with Session(database) as writing:
+        assert runs.hold(writing, run.id, run.attempt) is not None
+        with transaction() as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert runs.requeue_expired(session) == 0
+        writing.rollback()
+    with transaction() as session:
+        assert runs.requeue_expired(session) == 1
