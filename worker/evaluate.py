@@ -135,7 +135,8 @@ def _won(found: WinRate | None, reason: str) -> dict[str, Any]:
     if found is None:
         return _no_win_rate(reason)
     if found.n == 0:
-        return _no_win_rate(f"the judge abstained from all {found.abstained} comparisons")
+        reason = f"the judge abstained from all {found.abstained} comparisons"
+        return _no_win_rate(reason) | {"judged": 0, "abstained": found.abstained}
     return {
         "win_rate": found.rate,
         "win_rate_low": found.low,
