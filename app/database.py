@@ -77,6 +77,7 @@ def get_engine() -> Engine:
         pool_size=20,
         max_overflow=20,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error in the log must not tell prompts or labels
         # PgBouncer in transaction mode forgets server-side prepared statements
         connect_args={"prepare_threshold": None},
     )
