@@ -130,9 +130,9 @@ def _launch(playwright: Playwright) -> Browser:
         pytest.skip(why)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One Chromium for the run."""
+    """One Chromium for the tests of a file: while it is there an event loop runs in this thread."""
     with sync_playwright() as playwright:
         browser = _launch(playwright)
         yield browser

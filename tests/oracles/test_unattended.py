@@ -29,9 +29,9 @@ def config(folder: Path, labels: str, **more: str) -> Path:
         "prompts": "prompts.jsonl",
         "strategies": "[random]",
         "labels": labels,
-        "pool_factor": "4",
+        "pool_factor": "6",
         "oracle": "{kind: length}",
-        "max_new_tokens": "5",
+        "max_new_tokens": "40",  # short ones are often equally long, and the oracle abstains
         "lora": "4",
         "epochs": "1",
         "eval_prompts": "2",
