@@ -100,7 +100,12 @@ def check_export(stack: Stack, project: str, base: Path, work: Path) -> None:
     trainer = DPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(base),
         args=DPOConfig(
-            output_dir=str(work / "trl"), max_steps=2, per_device_train_batch_size=2, report_to=[]
+            output_dir=str(work / "trl"),
+            max_steps=2,
+            per_device_train_batch_size=2,
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
         ),
         train_dataset=rows,
         processing_class=AutoTokenizer.from_pretrained(base),
