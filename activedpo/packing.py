@@ -24,7 +24,7 @@ logits are made only where a completion token is predicted.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,8 +252,3 @@ def _tried(policy: Policy) -> bool:
         policy.model.train(training)
     expected = torch.cat(plain)
     return bool((packed - expected).abs().max() <= tolerance * (1 + expected.abs().max()))
-
-
-def total_tokens(rows: Iterable[Row]) -> int:
-    """Tokens that are fed for these rows, padding not counted."""
-    return sum(row.length for row in rows)

@@ -310,23 +310,6 @@ def preference_of(
     )
 
 
-def last_preference(
-    session: Session, project_id: uuid.UUID, person_id: uuid.UUID
-) -> Preference | None:
-    """The newest answer of a person that may still be undone."""
-    return session.scalar(
-        select(Preference)
-        .where(
-            Preference.project_id == project_id,
-            Preference.person_id == person_id,
-            Preference.deleted_at.is_(None),
-            Preference.frozen_in.is_(None),
-        )
-        .order_by(Preference.updated_at.desc())
-        .limit(1)
-    )
-
-
 def labels(project_id: uuid.UUID, person_id: uuid.UUID | None = None) -> Select[Any]:
     """(Preference, Pair, prompt, annotator's address) of a project's labels, or of one person's."""
     query = (
@@ -394,22 +377,6 @@ def wanting_rationale(session: Session, claims: Sequence[uuid.UUID]) -> set[uuid
     """Those of the claims whose project wants a rationale with every choice."""
     query = select(Claim.id).join(Project, Project.id == Claim.project_id)
     return set(session.scalars(query.where(Claim.id.in_(claims), Project.require_rationale)))
-
-
-def mine_in_round(session: Session, round_id: uuid.UUID, person_id: uuid.UUID) -> int:
-    """How many pairs of a round a person has answered."""
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(Claim)
-            .where(
-                Claim.round_id == round_id,
-                Claim.person_id == person_id,
-                Claim.state == "answered",
-            )
-        )
-        or 0
-    )
 
 
 def now(session: Session) -> dt.datetime:

@@ -67,11 +67,6 @@ def visible_projects(actor: Actor) -> Select[Project]:
     return query
 
 
-def projects_of(session: Session, actor: Actor) -> list[Project]:
-    """All projects that the actor may see, the newest first."""
-    return list(session.scalars(visible_projects(actor).order_by(Project.id.desc())))
-
-
 def prompt_view(prompt: Prompt) -> dict[str, Any]:
     """A prompt as JSON."""
     return {

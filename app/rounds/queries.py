@@ -62,11 +62,6 @@ def last_number(session: Session, project_id: uuid.UUID) -> int:
     return number or 0
 
 
-def base_policy(session: Session, project_id: uuid.UUID) -> Policy | None:
-    """π_0 of the project."""
-    return session.scalar(select(Policy).where(Policy.project_id == project_id, Policy.number == 0))
-
-
 def shuffled(
     column: ColumnElement[uuid.UUID] | InstrumentedAttribute[uuid.UUID], seed: int
 ) -> ColumnElement[str]:
@@ -220,16 +215,6 @@ def unfinished_shards(session: Session, round_id: uuid.UUID) -> int:
         .where(Run.round_id == round_id, Run.kind == "generate", Run.state != "done")
     )
     return count or 0
-
-
-def rounds_of(
-    session: Session, project_id: uuid.UUID, limit: int, after: uuid.UUID | None
-) -> list[Round]:
-    """Rounds in the order of their numbers."""
-    query = select(Round).where(Round.project_id == project_id).order_by(Round.id).limit(limit)
-    if after is not None:
-        query = query.where(Round.id > after)
-    return list(session.scalars(query))
 
 
 def events_of(

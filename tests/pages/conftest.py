@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
 from bs4 import BeautifulSoup
 from fastapi.testclient import TestClient
 from httpx import Response
@@ -20,7 +19,7 @@ from app.labelling import actions as labelling
 from app.labelling.actions import Answer
 from app.main import create_app
 from app.models import Pair, Person, Policy, Project, Prompt, Round
-from app.people import actions, passwords, throttle
+from app.people import actions, throttle
 from app.projects import actions as projects
 from app.projects import imports
 from app.projects.reading import Row
@@ -72,13 +71,6 @@ class Cast:
     def p(self) -> str:
         """The project's address."""
         return f"/projects/{self.project_id}"
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashes at the least cost, so that a cast takes milliseconds."""
-    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(1, 8, 1))
-    passwords._nobodys.cache_clear()
 
 
 @pytest.fixture
