@@ -113,8 +113,9 @@ def test_no_canary_sings_on_any_page(ids: dict[str, str], visit: Callable[..., P
 def test_no_canary_sings_while_labelling(ids: dict[str, str], visit: Callable[..., Page]) -> None:
     page = visit(f"/projects/{ids['project_id']}/label")
     expect(page.locator("#pair")).to_be_visible()
-    for key in ("1", "2"):
-        expect(page.locator("#prompt-text")).to_contain_text("canary")
+    for key in ("1", "2"):  # which canaries come is the round's random choice
+        expect(page.locator("#prompt-text")).not_to_be_empty()
+        expect(page.locator("#prompt-text")).not_to_contain_text("49")  # no template ran
         _unharmed(page)
         page.keyboard.press(key)
         page.wait_for_timeout(300)
