@@ -154,7 +154,7 @@ class _Kept:
 
     def _beat(self) -> None:
         settings = get_settings()
-        renewed = 0.0
+        renewed = time.monotonic()
         while not self._stop.wait(min(LOOK_SECONDS, settings.heartbeat_seconds)):
             due = time.monotonic() - renewed >= settings.heartbeat_seconds
             try:

@@ -66,6 +66,7 @@ class Office:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._at_work: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._woken: set[uuid.UUID] = set()
         self._ending: asyncio.Future[None] | None = None
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="judge")
 
@@ -111,11 +112,20 @@ class Office:
         self._ending = asyncio.ensure_future(end())
 
     def _begin(self, project_id: uuid.UUID) -> None:
-        if project_id in self._at_work or self._stopping:
-            return  # whoever is at it looks once more before leaving
+        if self._stopping:
+            return
+        if project_id in self._at_work:
+            self._woken.add(project_id)  # who is at it may have had its last look already
+            return
         task = asyncio.ensure_future(self.attend(project_id))
         self._at_work[project_id] = task
-        task.add_done_callback(lambda _: self._at_work.pop(project_id, None))
+        task.add_done_callback(lambda _: self._left(project_id))
+
+    def _left(self, project_id: uuid.UUID) -> None:
+        self._at_work.pop(project_id, None)
+        if project_id in self._woken:
+            self._woken.discard(project_id)
+            self._begin(project_id)
 
     async def attend(self, project_id: uuid.UUID) -> None:
         """Work for one project's oracle until it has nothing to do, or rests."""

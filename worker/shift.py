@@ -168,8 +168,8 @@ class Shift:
             await asyncio.gather(labelling_, beat, *self._under_way, return_exceptions=True)
 
     async def _beat(self, lease_seconds: float) -> None:
-        """Renews the lease; ends when the hold is lost."""
-        renewed = 0.0
+        """Renews the lease, which is fresh at first; ends when the hold is lost."""
+        renewed = time.monotonic()
         while True:
             now = time.monotonic()
             due = now - renewed >= self._renew_each

@@ -88,12 +88,17 @@ def take(
 
 
 def renew(session: Session, oracle_id: uuid.UUID, attempt: int, lease_seconds: float) -> bool:
-    """Lengthen the hold; False where it is lost, or the oracle was detached or stopped."""
+    """Lengthen the hold; False where it is lost or given back, or the oracle was stopped.
+
+    A heartbeat that comes after the work has ended must not take the oracle again: nobody would
+    work for it until that lease is over.
+    """
     renewed = session.scalar(
         update(Oracle)
         .where(
             Oracle.id == oracle_id,
             Oracle.attempt == attempt,
+            Oracle.lease_owner.is_not(None),
             Oracle.state.in_(("active", "waiting")),
         )
         .values(lease_expires_at=func.clock_timestamp() + _seconds(lease_seconds))

@@ -326,3 +326,42 @@ def test_rows_say_what_an_oracle_is(lab: Make) -> None:
         row = s.get_one(Oracle, uuid.UUID(told["id"]))
         assert (row.kind, row.mode, row.settings["least"]) == ("sentiment", "alone", 0.05)
         assert s.query(Claim).count() == 0
+
+
+def test_a_heartbeat_after_the_work_takes_nothing_back(lab: Make) -> None:
+    """Else nobody may work for the oracle until the lease of a worker that has left is over."""
+    it = lab(2)
+    attach(it, kind="sentiment")
+    with transaction() as s:
+        oracle = queries.take(s, it.project_id, "a worker", 60)
+        assert queries.renew(s, oracle.id, oracle.attempt, 60)
+        actions.let_go(s, oracle)
+    with transaction() as s:
+        assert not queries.renew(s, oracle.id, oracle.attempt, 60)
+    it.open()
+    run_oracle(it.project_id)
+    assert it.round().state == "training"
+
+
+def test_a_bell_during_the_last_look_is_heard(lab: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = lab(2)
+    attach(it, kind="sentiment")
+    office, looked = Office("test"), threading.Event()
+    last_look = queries.has_work
+
+    def look(session: Any, oracle_id: uuid.UUID) -> bool:
+        found = last_look(session, oracle_id)
+        if not looked.is_set():
+            it.open()  # behind its back
+            office.wake(it.project_id)
+            looked.set()
+        return found
+
+    monkeypatch.setattr(queries, "has_work", look)
+    office.wake(it.project_id)
+    for _ in range(200):
+        if looked.is_set() and it.round().state == "training":
+            break
+        threading.Event().wait(0.05)
+    office.stop()
+    assert it.round().state == "training"
