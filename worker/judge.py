@@ -19,6 +19,7 @@ from activedpo.types import Prompt
 from app.database import transaction
 from app.labelling.actions import ClaimedPair
 from app.oracles import actions, queries
+from app.oracles.schema import SHARED
 from app.settings import get_settings
 from worker import models
 from worker.accelerator import CrashedError, RefusedError
@@ -84,7 +85,7 @@ def _nothing(_: dict[str, Any]) -> None:
 
 def _work(held: Held, claimed: list[ClaimedPair]) -> JudgeWork:
     settings = held.settings
-    options = {k: v for k, v in settings.items() if k not in ("kind", "model", "abstain_below")}
+    options = {k: v for k, v in settings.items() if k not in (*SHARED, "model")}
     pairs = [Triple(_plain(pair.prompt), pair.left, pair.right) for pair in claimed]
     return JudgeWork(held.kind, models.at(str(settings["model"]), None), options, pairs)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from activedpo.oracles import ORACLES, llm
+from app.oracles.schema import SHARED
 from app.sealed import unsealed_in
 from app.settings import get_settings
 
 if TYPE_CHECKING:
     from activedpo.oracles import Oracle
-
-NOT_OF_JUDGES = ("kind", "mode", "abstain_below")
 
 
 def opened(judge: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -32,7 +31,7 @@ def made(judge: dict[str, Any]) -> Oracle:
     kind = str(judge.get("kind"))
     if kind not in ORACLES:
         raise ValueError(f"the judge {kind!r} is not one of {', '.join(sorted(ORACLES))}")
-    options = {key: value for key, value in judge.items() if key not in NOT_OF_JUDGES}
+    options = {key: value for key, value in judge.items() if key not in SHARED}
     if kind != "openai":
         return ORACLES[kind](**options)
     price = options.pop("price", None)

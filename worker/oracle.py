@@ -18,6 +18,7 @@ from activedpo.oracles.verdict import Judge, StoppedError, TroubleError, Verdict
 from activedpo.types import Prompt
 from app.oracles import actions, queries
 from app.oracles.models import ON_ACCELERATOR
+from app.oracles.schema import SHARED
 from app.sealed import UnreadableSecretError, unseal
 from app.settings import get_settings
 from worker.hold import HoldLostError
@@ -173,7 +174,7 @@ class Office:
             await in_database(_let_go, held)
 
     def _judge(self, held: Held, kept: Kept) -> tuple[Judge, int]:
-        options = {k: v for k, v in held.settings.items() if k not in ("kind", "abstain_below")}
+        options = {k: v for k, v in held.settings.items() if k not in SHARED}
         if held.kind == "openai":
             price = options.pop("price")
             judge = llm.LLMJudge(

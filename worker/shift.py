@@ -28,7 +28,7 @@ from app.labelling import actions as labelling
 from app.labelling import batch
 from app.labelling.actions import Answer, ClaimedPair
 from app.oracles import actions, queries
-from app.oracles.models import Oracle
+from app.oracles.models import LEFT_TO_PEOPLE, Oracle
 from app.oracles.models import Verdict as KeptReply
 from app.projects.models import Project
 from worker.device import patiently
@@ -103,10 +103,13 @@ def claim(session: Session, held: Held, count: int, *, first: bool) -> list[Clai
         HoldLostError: somebody else has the oracle, or nobody wants it any more.
     """
     # Under its lock: a claim is made before a detachment, which gives it back, or not at all
-    if queries.held(session, held.id, held.attempt) is None:
+    oracle = queries.held(session, held.id, held.attempt)
+    if oracle is None:
         raise HoldLostError
     project = session.get_one(Project, held.project_id)
     old = labelling.held_claims(session, project, held.person_id) if first else []
+    if not queries.has_its_turn(session, oracle):
+        return old
     return [*old, *labelling.claim_pairs(session, project, held.person_id, count)]
 
 
@@ -125,6 +128,7 @@ def store(
     oracle = queries.held(session, held.id, held.attempt)
     if oracle is None:
         raise HoldLostError
+    answers = _without_audit(session, oracle, answers)
     outcomes = batch.prefer_all(session, answers, held.person_id, lambda _: None)
     late = sum(outcome.problem is not None for outcome in outcomes)
     if late:
@@ -134,6 +138,25 @@ def store(
         session.execute(insert(KeptReply).values(row).on_conflict_do_nothing())
     if answers:
         actions.worked(session, oracle, {**spent, "labels": len(answers) - late})
+
+
+def _without_audit(
+    session: Session, oracle: Oracle, answers: Sequence[tuple[uuid.UUID, Answer]]
+) -> Sequence[tuple[uuid.UUID, Answer]]:
+    """Where people label the audit share: its answers there as skips, with what it thinks."""
+    if oracle.mode != "first" or not oracle.settings.get("audit_to_people"):
+        return answers
+    audit = queries.of_audit_share(session, [claim for claim, _ in answers])
+    return [
+        (claim, _left_to_people(answer) if claim in audit else answer) for claim, answer in answers
+    ]
+
+
+def _left_to_people(answer: Answer) -> Answer:
+    if answer.choice == "skip":
+        return answer
+    judge = {**(answer.judge or {}), "p": answer.p_left, "reason": LEFT_TO_PEOPLE}
+    return Answer("skip", judge=judge, seconds=answer.seconds)
 
 
 class Shift:

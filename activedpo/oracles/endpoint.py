@@ -35,11 +35,15 @@ class _Lane:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said, and the tokens it took (estimated where the endpoint does not say)."""
+    """What the model said, and the tokens it took (estimated where the endpoint does not say).
+
+    ``logprobs``: of the choice, as they came; only `activedpo.oracles.logprobs` looks into them.
+    """
 
     text: str
     tokens_in: int
     tokens_out: int
+    logprobs: Any = None
 
 
 class BadRequestError(RefusedPairError):
@@ -169,8 +173,8 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 def _reply(data: bytes, messages: list[dict[str, str]]) -> Reply:
     try:
         body = json.loads(data)
-        message = body["choices"][0]["message"]
-        text = message.get("content")
+        choice = body["choices"][0]
+        text, logprobs = choice["message"].get("content"), choice.get("logprobs")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         raise TroubleError("what it answered is no chat completion") from None
     if isinstance(text, list):  # parts, as some endpoints send them
@@ -183,6 +187,7 @@ def _reply(data: bytes, messages: list[dict[str, str]]) -> Reply:
         storable(text),
         _count(usage.get("prompt_tokens"), asked // 4),
         _count(usage.get("completion_tokens"), len(text) // 4 + 1),
+        logprobs,
     )
 
 

@@ -15,11 +15,14 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from activedpo.oracles import parsing, templates
+from activedpo.oracles import logprobs, parsing, templates
 from activedpo.oracles.endpoint import LONGEST_KEPT, BadRequestError, Endpoint, Reply
 from activedpo.oracles.gate import Gate
 from activedpo.oracles.verdict import RefusedPairError, StoppedError, TroubleError, Verdict
 from activedpo.types import Prompt
+
+NO_LOGPROBS = "no_logprobs"
+"""Counts, among what was spent, the replies whose verdict had no log-probabilities."""
 
 TRIES, TRIES_WHEN_BUSY = 4, 12
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -39,6 +42,9 @@ class Settings:
         samples: questions in each order; their mean is the probability.
         structured: ask for a JSON schema; given up by itself where the endpoint knows none.
         guard: random delimiters around the texts that are judged.
+        logprobs: p from the log-probabilities of the verdict's token, where the endpoint gives
+            them, instead of 1 or 0.
+        on_disagreement: of the orders: "abstain", "tie", or, with ``logprobs``, "average".
         public_only: refuse addresses that are not public.
     """
 
@@ -60,16 +66,18 @@ class Settings:
     timeout: float = 60.0
     structured: bool = True
     guard: bool = True
+    logprobs: bool = False
     public_only: bool = False
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """One reply read: p(the first shown is better), and what it took."""
+    """One reply read, and what it took; ``p``: of the first shown, from log-probabilities."""
 
     order: str
     text: str
     verdict: str | None
+    p: float | None
     spent: dict[str, float]
 
 
@@ -131,15 +139,23 @@ class LLMJudge:
         return orders if self.settings.both_orders else orders[:1]
 
     def _combined(self, answers: Sequence[_Answer]) -> float | None:
-        shown = _mean([a.verdict for a in answers if a.order == "ab"])
+        # All of a pair's replies by their log-probabilities, or none: the two do not mix
+        soft = all(a.p is not None for a in answers if a.verdict is not None)
+        shown = _mean([_chance(a, soft=soft) for a in answers if a.order == "ab"])
         if not self.settings.both_orders:
             return shown
-        swapped = _mean([a.verdict for a in answers if a.order == "ba"])
-        return parsing.both_orders(shown, swapped, self.settings.on_disagreement)
+        swapped = _mean([_chance(a, soft=soft) for a in answers if a.order == "ba"])
+        how = self.settings.on_disagreement
+        if soft and shown is not None and swapped is not None:
+            agreed = parsing.both_orders(shown, swapped, "abstain") is not None
+            if agreed or how == "average":
+                return logprobs.both_orders(shown, swapped)
+        return parsing.both_orders(shown, swapped, "tie" if how == "tie" else "abstain")
 
     def _record(self, answers: Sequence[_Answer], p: float | None) -> dict[str, Any]:
         replies = [
             {"order": a.order, "reply": a.text[:LONGEST_KEPT], "verdict": a.verdict}
+            | ({} if a.p is None else {"p": a.p})
             for a in answers
         ]
         record = {**self._name(), "replies": replies, "p": p}
@@ -164,21 +180,34 @@ class LLMJudge:
         key = self._key(prompt, first, second, sample)
         kept = self._cache.get(key)
         if kept is not None:
-            return _Answer(order, kept["text"], kept["verdict"], {"cached": 1})
+            return _Answer(order, kept["text"], kept["verdict"], kept.get("p"), {"cached": 1})
         reply = await self._patiently(prompt, first, second, sample)
         verdict = parsing.read_verdict(reply.text)
-        self._cache[key] = {"text": reply.text[:LONGEST_KEPT], "verdict": verdict}
+        p = logprobs.chance_of_first(reply.logprobs, verdict) if self.settings.logprobs else None
+        self._cache[key] = {"text": reply.text[:LONGEST_KEPT], "verdict": verdict, "p": p}
         spent = {
             "calls": 1.0,
             "tokens_in": float(reply.tokens_in),
             "tokens_out": float(reply.tokens_out),
             "cost": self._cost(reply.tokens_in, reply.tokens_out),
         }
-        return _Answer(order, reply.text, verdict, spent)
+        if self.settings.logprobs and verdict is not None and p is None:
+            spent[NO_LOGPROBS] = 1.0
+        return _Answer(order, reply.text, verdict, p, spent)
 
     def _key(self, prompt: Prompt, first: str, second: str, sample: int) -> str:
         s = self.settings
-        how = [s.base_url, s.model, s.temperature, s.max_tokens, s.structured, s.guard, sample]
+        how: list[Any] = [
+            s.base_url,
+            s.model,
+            s.temperature,
+            s.max_tokens,
+            s.structured,
+            s.guard,
+            sample,
+        ]
+        if s.logprobs:
+            how.append("logprobs")
         what = [templates.VERSION, self.criteria, prompt, first, second]
         known = json.dumps([how, what], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()
@@ -251,8 +280,12 @@ def _forms(settings: Settings) -> list[tuple[bool, dict[str, Any]]]:
     most = settings.max_tokens
     usual = {"temperature": settings.temperature, "max_tokens": most}
     newer = {"max_completion_tokens": most}
-    forms: list[tuple[bool, dict[str, Any]]] = [(True, usual), (True, newer)]
-    return [*(forms if settings.structured else []), (False, usual), (False, newer), (False, {})]
+    forms: list[tuple[bool, dict[str, Any]]] = [(False, usual), (False, newer)]
+    if settings.structured:
+        forms = [(True, usual), (True, newer), *forms]
+    # An endpoint that gives no log-probabilities may refuse to be asked for them
+    more = [(form, {**options, **logprobs.ASKED}) for form, options in forms]
+    return [*(more if settings.logprobs else []), *forms, (False, {})]
 
 
 async def _all(asked: list[Any]) -> list[_Answer]:
@@ -266,9 +299,12 @@ async def _all(asked: list[Any]) -> list[_Answer]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _mean(verdicts: Sequence[str | None]) -> float | None:
+def _chance(answer: _Answer, *, soft: bool) -> float | None:
+    return answer.p if soft else parsing.chance_of_first(answer.verdict)
+
+
+def _mean(chances: Sequence[float | None]) -> float | None:
     """Mean over samples; None where not even half of them can be read."""
-    chances = [parsing.chance_of_first(verdict) for verdict in verdicts]
     read = [chance for chance in chances if chance is not None]
     return sum(read) / len(read) if 2 * len(read) > len(chances) else None
 

@@ -1,7 +1,8 @@
 """A causal language model of this machine as a judge, through the templates of the LLM judge.
 
 Nothing is sampled: the reply is begun with "[[", and the probabilities of what would follow are
-read. Small models lean to one place, so both orders are asked and their probabilities averaged.
+read. Small models lean to one place, so both orders are asked and their log-odds averaged, in
+which such a lean cancels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from activedpo.encoding import encode_prompt
 from activedpo.errors import ActiveDPOError
 from activedpo.loading import Policy, load
-from activedpo.oracles import parsing, templates
+from activedpo.oracles import logprobs, parsing, templates
 from activedpo.types import Prompt, Tokens
 
 Triple = tuple[Prompt, str, str]
@@ -26,8 +27,8 @@ class LocalJudge:
     """p(a is better) from the next-token probabilities of "A" and "B".
 
     Args:
-        on_disagreement: "average" the orders' probabilities, or, where their sides differ, take
-            a "tie" or "abstain".
+        on_disagreement: of the orders: "average" their log-odds all the same, take a "tie", or
+            "abstain".
     """
 
     def __init__(
@@ -62,9 +63,13 @@ class LocalJudge:
         return [self._combined(x, y) for x, y in zip(shown, swapped, strict=True)]
 
     def _combined(self, shown: float | None, swapped: float | None) -> float | None:
+        if shown is None or swapped is None:
+            return None
         if self.on_disagreement != "average":
-            return parsing.both_orders(shown, swapped, self.on_disagreement)
-        return None if shown is None or swapped is None else (shown + 1 - swapped) / 2
+            p = parsing.both_orders(shown, swapped, self.on_disagreement)
+            if p is None or p == 0.5:
+                return p
+        return logprobs.both_orders(shown, swapped)
 
     @torch.inference_mode()
     def chances(self, pairs: Sequence[Triple]) -> list[float | None]:
@@ -85,7 +90,7 @@ class LocalJudge:
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
         out = policy.model(input_ids=ids.to(policy.device), attention_mask=mask.to(policy.device))
         last = torch.tensor([len(row) - 1 for row in rows], device=policy.device)
-        logits = out.logits[torch.arange(len(rows), device=policy.device), last].float()
+        logits = out.logits[torch.arange(len(rows), device=policy.device), last].double()
         return torch.sigmoid(logits[:, self._a] - logits[:, self._b]).tolist()
 
     def _encode(self, prompt: Prompt, first: str, second: str) -> Tokens | None:

@@ -25,6 +25,12 @@ def read_verdict(reply: str) -> str | None:
     return VERDICTS[max(found, key=lambda match: match.start())[1].lower()]
 
 
+def verdict_at(reply: str) -> int | None:
+    """Where the verdict that `read_verdict` reads begins; None where it is not to be found."""
+    found = [*_MARKED.finditer(reply), *_IN_JSON.finditer(reply)]
+    return max(found, key=lambda match: match.start()).start(1) if found else None
+
+
 def _of_object(reply: str) -> str | None:
     try:
         value = json.loads(reply)

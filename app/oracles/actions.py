@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, update
 from sqlalchemy.orm import Session
 
+from activedpo.oracles.llm import NO_LOGPROBS
 from app import jobs
 from app.errors import NotFound
 from app.labelling.models import Claim
@@ -98,6 +99,8 @@ def worked(session: Session, oracle: Oracle, spent: dict[str, float]) -> None:
     total = dict(oracle.spent)
     for name, value in spent.items():
         total[name] = total.get(name, 0) + value
+    if total.get(NO_LOGPROBS) and not oracle.spent.get(NO_LOGPROBS):
+        _say(session, oracle, NO_LOGPROBS)  # once
     oracle.spent = total
     if oracle.state == "waiting":
         oracle.state = "active"

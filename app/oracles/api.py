@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Invalid, NotFound
-from app.oracles import actions, addresses, figures, queries, webhooks_api
+from app.oracles import actions, addresses, figures, queries, story, webhooks_api
 from app.oracles.models import Oracle
 from app.oracles.schema import AnyOracle, OpenAI
 from app.people.access import CurrentActor, project_for
@@ -34,6 +34,7 @@ def oracle_view(session: Session, oracle: Oracle) -> dict[str, Any]:
         "annotator": person.email,
         "state": oracle.state,
         "error": oracle.error,
+        "notice": story.notice(session, oracle),
         "next_try_at": oracle.next_try_at if oracle.state == "waiting" else None,
         "spent": oracle.spent,
         "created_at": oracle.created_at,

@@ -12,6 +12,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database import Base, Identified, Json
 
 KINDS = ("openai", "sentiment", "reward_model", "local_judge", "length", "regex", "callable")
+LEFT_TO_PEOPLE = "it is of the audit share, which people label"
+"""The reason of a skip that is no abstention: what the oracle thinks stands in its ``judge``."""
+
 ON_ACCELERATOR = ("reward_model", "local_judge")
 """Kinds that need a model: they are judged where the accelerator is."""
 
@@ -26,7 +29,7 @@ class Oracle(Identified, Base):
 
     __tablename__ = "oracles"
     __table_args__ = (
-        CheckConstraint("mode IN ('alone', 'first', 'with_people')", name="mode"),
+        CheckConstraint("mode IN ('alone', 'first', 'with_people', 'people_first')", name="mode"),
         CheckConstraint("state IN ('active', 'waiting', 'stopped', 'detached')", name="state"),
         Index(
             "uq_oracles_attached",

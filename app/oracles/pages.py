@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from app.database import Db
-from app.oracles import actions, addresses, figures, queries
+from app.oracles import actions, addresses, figures, queries, story
 from app.oracles.models import Oracle
 from app.oracles.schema import AnyOracle, OpenAI, Settings
 from app.people.access import Actor, project_for
@@ -35,19 +35,34 @@ KINDS = (
 MODES = (
     ("alone", "Alone: what it abstains from is replaced"),
     ("first", "First: people get what it abstains from"),
+    ("people_first", "After people: it fills what is left after a time"),
     ("with_people", "Beside people, in slots of its own"),
 )
 TEMPLATES = ("helpfulness", "harmlessness", "summary", "sentiment", "custom")
 _ASKS = ("template", "criteria")
 FIELDS = {
-    "openai": ("base_url", "model", "api_key", "concurrency", "budget", *_ASKS),
+    "openai": ("base_url", "model", "api_key", "concurrency", "budget", "logprobs", *_ASKS),
     "local_judge": ("model", *_ASKS),
     "reward_model": ("model",),
     "regex": ("pattern",),
     "callable": ("callable",),
 }
-NAMES = ("kind", "mode", *sorted({name for names in FIELDS.values() for name in names}))
-NUMBERS = {"concurrency": int, "budget": float}
+MIXED = {
+    "first": ("abstain_below", "audit_to_people"),
+    "people_first": ("fill_after", "abstain_below"),
+    "with_people": (),
+    "alone": ("abstain_below",),
+}
+NAMES = (
+    "kind",
+    "mode",
+    "abstain_below",
+    "audit_to_people",
+    "fill_after",
+    *sorted({name for names in FIELDS.values() for name in names}),
+)
+NUMBERS = {"concurrency": int, "budget": float, "fill_after": float, "abstain_below": float}
+SWITCHES = ("logprobs", "audit_to_people")
 _adapter: TypeAdapter[Any] = TypeAdapter(AnyOracle)
 
 
@@ -88,11 +103,12 @@ def detach(project_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
 def _parsed(sent: Mapping[str, str]) -> dict[str, Any]:
     """The settings that the chosen kind knows; what was left empty keeps its default."""
     kind = sent.get("kind", "")
-    values: dict[str, Any] = {"kind": kind, "mode": sent.get("mode", "alone")}
-    for name in FIELDS.get(kind, ()):
+    mode = sent.get("mode", "alone")
+    values: dict[str, Any] = {"kind": kind, "mode": mode}
+    for name in (*FIELDS.get(kind, ()), *MIXED.get(mode, ())):
         value = sent.get(name, "").strip()
         if value:
-            values[name] = _number(name, value)
+            values[name] = value == "on" if name in SWITCHES else _number(name, value)
     return values
 
 
@@ -128,6 +144,7 @@ def _page(
         **shared(db, actor, project, "oracle"),
         oracle=oracle,
         figures=figures.figures(db, oracle) if oracle else None,
+        notice=story.notice(db, oracle) if oracle else None,
         v={**dict.fromkeys(NAMES, ""), **values},
         errors=errors or {},
         kinds=KINDS,
@@ -139,6 +156,6 @@ def _page(
 
 def _filled(oracle: Oracle | None) -> dict[str, Any]:
     if oracle is None:
-        return {"kind": "openai", "mode": "alone", "concurrency": 8}
+        return {"kind": "openai", "mode": "alone", "concurrency": 8, "fill_after": 3600}
     secret = {"api_key": MASK} if oracle.secret else {}
     return {**oracle.settings, **secret, "kind": oracle.kind, "mode": oracle.mode}

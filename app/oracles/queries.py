@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from app.labelling.models import OWN_SLOT
+from app.labelling.models import OWN_SLOT, Claim
 from app.oracles.models import ON_ACCELERATOR, Oracle
+from app.projects.models import Pair
+from app.rounds.models import Event, Round
 
 # Oracles with something to do whose lease nobody holds: a pair of the open batch that they have
 # not looked at yet (in a slot of their own, or in a free one), or a claim held since a crash.
@@ -19,6 +23,10 @@ _WITH_WORK = """
     WHERE o.state IN ('active', 'waiting')
       AND (o.next_try_at IS NULL OR o.next_try_at <= clock_timestamp())
       AND (o.lease_expires_at IS NULL OR o.lease_expires_at < clock_timestamp())
+      AND (o.mode <> 'people_first' OR EXISTS (
+        SELECT 1 FROM events e WHERE e.round_id = r.id AND e.kind = 'round.labelling'
+          AND e.created_at <= clock_timestamp() - make_interval(
+                secs => (o.settings ->> 'fill_after')::float)))
       AND EXISTS (
         SELECT 1 FROM pairs p WHERE p.round_id = r.id AND NOT p.review
           AND (p.state = 'open' OR (o.mode = 'with_people' AND p.state = 'answered'))
@@ -141,6 +149,36 @@ def locked(session: Session, project_id: uuid.UUID) -> Oracle | None:
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
+
+
+def turn_of(session: Session, oracle: Oracle) -> dt.datetime | None:
+    """When an oracle that comes after people may fill what is left of the open batch, if any."""
+    began = session.scalar(
+        select(func.max(Event.created_at))
+        .join(Round, Round.id == Event.round_id)
+        .where(
+            Round.project_id == oracle.project_id,
+            Round.state == "labelling",
+            Event.kind == "round.labelling",
+        )
+    )
+    if began is None:
+        return None
+    return began + dt.timedelta(seconds=float(oracle.settings["fill_after"]))
+
+
+def has_its_turn(session: Session, oracle: Oracle) -> bool:
+    """Whether it may label now: with people first, only after its time."""
+    if oracle.mode != "people_first":
+        return True
+    turn = turn_of(session, oracle)
+    return turn is not None and bool(session.scalar(select(func.clock_timestamp() >= turn)))
+
+
+def of_audit_share(session: Session, claims: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the claims whose pair was drawn at random, to audit the others."""
+    query = select(Claim.id).join(Pair, Pair.id == Claim.pair_id)
+    return set(session.scalars(query.where(Claim.id.in_(claims), Pair.audit)))
 
 
 def free_leases(session: Session, owner_prefix: str) -> list[Oracle]:

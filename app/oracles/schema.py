@@ -20,6 +20,9 @@ from pydantic import (
 from app.storable import Text, Words
 
 ENTRY_POINTS = "activedpo.oracles"
+SHARED = ("kind", "mode", "abstain_below", "fill_after", "audit_to_people")
+"""Settings that are the project's business: no judge is made from them."""
+
 Template = Literal["helpfulness", "harmlessness", "summary", "sentiment", "custom"]
 ModelName = Annotated[Words, Field(max_length=4_096)]
 Criteria = Annotated[Text, Field(max_length=20_000)]
@@ -75,12 +78,17 @@ class Settings(BaseModel):
     """Common to all kinds.
 
     ``abstain_below``: it skips a pair unless one side has at least this probability.
+    ``fill_after``: with people first, seconds of labelling after which it fills what is left.
+    ``audit_to_people``: where it is first, people label the batch's audit share, and what it
+    thinks of these pairs is kept beside them.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    mode: Literal["alone", "first", "with_people"] = "alone"
+    mode: Literal["alone", "first", "with_people", "people_first"] = "alone"
     abstain_below: Annotated[float, Field(ge=0.5, le=1)] = 0.5
+    fill_after: Annotated[float, Field(ge=0, le=31_536_000)] = 3_600.0
+    audit_to_people: StrictBool = False
 
 
 class Judging(Settings):
@@ -126,6 +134,14 @@ class OpenAI(Judging):
     timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
     structured: StrictBool = True
     guard: StrictBool = True
+    logprobs: StrictBool = False
+    on_disagreement: Literal["abstain", "tie", "average"] = "abstain"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _has_an_average(self) -> OpenAI:
+        if self.on_disagreement == "average" and not self.logprobs:
+            raise ValueError("on_disagreement average needs logprobs: verdicts alone have none")
+        return self
 
 
 class Sentiment(Settings):

@@ -16,6 +16,8 @@ from starlette.concurrency import run_in_threadpool
 
 from app import charts
 from app.database import Db, transaction
+from app.oracles import queries as oracles
+from app.oracles import story as oracle_story
 from app.people.access import Actor, may, project_for, role_in
 from app.projects.figures import newest_rounds, policy_numbers
 from app.projects.models import Project
@@ -123,9 +125,16 @@ def _moving(
         "working": story.working(round, runs, pace),
         "labelling": round.needed > 0 and round.state not in ("queued", "generating"),
         "people": figures.labellers(db, round.id),
+        "oracle": _oracle(db, round),
         "outcome": story.outcome(round.metrics, trained=trained),
         "curves": story.curves(round.metrics),
     }
+
+
+def _oracle(db: Session, round: Round) -> tuple[str, bool] | None:
+    if round.state != "labelling":
+        return None
+    return oracle_story.in_round(db, oracles.attached(db, round.project_id))
 
 
 def _how(round: Round) -> str:
