@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app.database import new_id
 from app.errors import Conflict, NotFound, Problem
-from app.labelling import actions, queries
+from app.labelling import actions, batch_queries, queries
 from app.labelling.actions import Answer
-from app.labelling.models import Claim, Preference
-from app.projects.models import Pair, Project
+from app.labelling.models import Preference
+from app.projects.models import Project
 from app.rounds import actions as rounds
 from app.rounds import queries as round_queries
 from app.rounds.models import Round
@@ -67,7 +66,7 @@ def prefer_all(
     allowed: Callable[[uuid.UUID], None],
 ) -> list[Outcome]:
     """The same for a caller that has locks of its own, and begins anew after a deadlock itself."""
-    places = _places(session, [claim for claim, _ in answers], person_id)
+    places = batch_queries.places(session, [claim for claim, _ in answers], person_id)
     forbidden = {
         project: _refusal(allowed, project) for project in {p for p, *_ in places.values()}
     }
@@ -132,53 +131,44 @@ def _together(
     project = session.get_one(Project, round.project_id)
     if project.adjudicate:
         return []
-    held = queries.plain_claims(
+    held = batch_queries.plain_claims(
         session, round, list(given), person_id, round.needed - round.answered
     )
     if not held:
         return []
     now = queries.now(session)
-    stored = [_preference(claim, round, given[claim.id], now) for claim in held]
-    session.add_all(stored)
-    session.flush()
-    session.add_all([actions.version_of(preference) for preference in stored])
-    queries.fill(session, held)
-    session.flush()
+    stored = [_preference(claim, round, person_id, given[claim.id], now) for claim in held]
+    batch_queries.store(session, round, stored)
     round.answered += len(stored) - 1
     rounds.count_answered(session, round, project)
     return stored
 
 
-def _preference(claim: Claim, round: Round, answer: Answer, now: dt.datetime) -> Preference:
+def _preference(
+    claim: batch_queries.Held,
+    round: Round,
+    person_id: uuid.UUID,
+    answer: Answer,
+    now: dt.datetime,
+) -> Preference:
     preference = Preference(
-        project_id=claim.project_id,
+        id=new_id(),
+        project_id=round.project_id,
         round_id=round.id,
         pair_id=claim.pair_id,
         claim_id=claim.id,
-        person_id=claim.person_id,
+        person_id=person_id,
         left_is=claim.left_is,
         version=1,
         late=False,
         review=False,
     )
-    preference.id = new_id()
     actions.say(preference, answer, claim.created_at, now)
     return preference
 
 
 Place = tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]
 """Project, round and pair of a claim."""
-
-
-def _places(
-    session: Session, claims: Sequence[uuid.UUID], person_id: uuid.UUID
-) -> dict[uuid.UUID, Place]:
-    rows = session.execute(
-        select(Claim.id, Claim.project_id, Pair.round_id, Pair.id)
-        .join(Pair, Pair.id == Claim.pair_id)
-        .where(Claim.id.in_(set(claims)), Claim.person_id == person_id)
-    )
-    return {claim: (project, round, pair) for claim, project, round, pair in rows}
 
 
 def _order(place: Place | None) -> tuple[bool, str, str]:
