@@ -1,19 +1,34 @@
-"""Log-probability of chosen tokens from hidden states, without the whole logit matrix in memory.
+"""Log-probability of chosen tokens from hidden states; the logit matrix never exists.
 
-For hidden state h and target y: log p(y) = (W h)_y − log Σ_v exp (W h)_v, the logits made for a
-chunk of positions at a time and reduced in float32.
+For hidden state h and target y: log p(y) = (W h)_y − log Σ_v exp (W h)_v. The sum runs over tiles
+of positions × vocabulary small enough to stay in a processor's cache, its maximum and total carried
+along (online softmax, arXiv 1805.02867), in float32 whatever the weights are:
+
+    m' = max(m, max of the tile)      s' = s · exp(m − m') + Σ exp(tile − m')
+
+The gradient in h, W_y − Σ_v p_v W_v, is a mean of rows of W under the same softmax, so it is
+carried along in the same way.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-CHUNK_LOGITS = 1 << 23
-"""Logits held at once (32 MiB in float32)."""
+
+class Tile(NamedTuple):
+    """How many positions and vocabulary entries are computed at once."""
+
+    positions: int
+    entries: int
+
+
+def tile(device: torch.device) -> Tile:
+    """8 MiB of float32 logits on a CPU; on a GPU enough to fill it."""
+    return Tile(2_048, 16_384) if device.type == "cuda" else Tile(1_024, 2_048)
 
 
 def token_logprobs(
@@ -41,30 +56,12 @@ def token_logprobs(
         return logprobs
 
 
-def chunk_rows(vocabulary: int) -> int:
-    """Positions whose logits are held at once."""
-    return max(16, CHUNK_LOGITS // vocabulary)
-
-
-def _capped(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None
-) -> tuple[Tensor, Tensor | None]:
-    """Float32 logits, and the derivative of the cap where there is one."""
-    logits = torch.nn.functional.linear(hidden, weight, bias)
-    if logits.dtype in (torch.bfloat16, torch.float16):
-        logits = logits.float()
-    if softcap is None:
-        return logits, None
-    bent = torch.tanh(logits / softcap)
-    return bent * softcap, 1 - bent * bent
-
-
 class _TokenLogprobs(torch.autograd.Function):
-    """Chunked forward; the backward never sees more than one chunk of logits either.
+    """Tiled forward; the backward never holds more than a tile of logits either.
 
-    With a frozen output embedding (LoRA) the gradient in h, W_y − Σ_v p_v W_v, needs nothing that
-    comes later but a factor per position, so it is made in the forward while the logits are there:
-    no logit is computed twice. With a trained one, logits are made again in the backward.
+    With a frozen output embedding (LoRA) the gradient in h needs nothing that comes later but a
+    factor per position, so it is made in the forward while the logits are there: no logit is
+    computed twice. With a trained one, logits are made again in the backward.
     """
 
     @staticmethod
@@ -78,18 +75,18 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> Tensor:
         train_head = weight.requires_grad or (bias is not None and bias.requires_grad)
         early = hidden.requires_grad and not train_head
-        wide = hidden.dtype if hidden.dtype == torch.float64 else torch.float32
+        wide = _wide(hidden.dtype)
         logprobs = torch.empty(len(hidden), dtype=wide, device=hidden.device)
         totals = torch.empty_like(logprobs)
         slopes = torch.empty_like(hidden) if early else None
-        for part in _parts(len(hidden), weight.shape[0]):
-            logits, bend = _capped(hidden[part], weight, bias, softcap)
-            totals[part] = torch.logsumexp(logits, dim=-1)
-            chosen = logits.gather(1, targets[part, None]).squeeze(1)
-            logprobs[part] = chosen - totals[part]
+        for part in _parts(len(hidden), tile(hidden.device).positions):
+            sums = _Sums(hidden[part], targets[part], early)
+            for entries in _parts(len(weight), tile(hidden.device).entries):
+                sums.add(weight[entries], None if bias is None else bias[entries], softcap)
+            totals[part] = sums.log_total()
+            logprobs[part] = sums.chosen - totals[part]
             if slopes is not None:
-                slope = _logit_slope(logits, bend, totals[part], targets[part])
-                slopes[part] = slope.to(weight.dtype) @ weight
+                slopes[part] = sums.slope(weight).to(slopes.dtype)
         ctx.softcap, ctx.early = softcap, early
         ctx.save_for_backward(slopes, hidden, weight, bias, targets, totals)
         return logprobs
@@ -103,16 +100,72 @@ class _TokenLogprobs(torch.autograd.Function):
         return _head_backward(grad, hidden, weight, bias, targets, totals, ctx.softcap)  # type: ignore[attr-defined]
 
 
-def _parts(rows: int, vocabulary: int) -> list[slice]:
-    step = chunk_rows(vocabulary)
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+class _Sums:
+    """Running maximum, total and softmax-weighted rows of W of some positions."""
+
+    def __init__(self, hidden: Tensor, targets: Tensor, weighted: bool) -> None:
+        self.hidden, self.targets, self.first = hidden, targets, 0
+        wide = _wide(hidden.dtype)
+        self.most = hidden.new_full((len(hidden),), -torch.inf, dtype=wide)
+        self.total = torch.zeros_like(self.most)
+        self.chosen = torch.zeros_like(self.most)
+        self.bend_chosen: Tensor | None = None
+        self.rows = torch.zeros_like(hidden, dtype=wide) if weighted else None
+
+    def add(self, weight: Tensor, bias: Tensor | None, softcap: float | None) -> None:
+        """Takes in the next entries of the vocabulary."""
+        logits, bend = _capped(self.hidden, weight, bias, softcap)
+        self._choose(logits, bend)
+        most = torch.maximum(self.most, logits.amax(1))
+        faded = torch.exp(self.most - most)
+        exponentials = logits.sub_(most[:, None]).exp_()
+        self.total.mul_(faded).add_(exponentials.sum(1))
+        if self.rows is not None:
+            bent = exponentials if bend is None else exponentials * bend
+            self.rows.mul_(faded[:, None]).add_(bent.to(weight.dtype) @ weight)
+        self.most = most
+        self.first += len(weight)
+
+    def _choose(self, logits: Tensor, bend: Tensor | None) -> None:
+        """Picks the targets' own logits where they lie in this tile."""
+        local = self.targets - self.first
+        inside = (local >= 0) & (local < logits.shape[1])
+        at = local.clamp(0, logits.shape[1] - 1)[:, None]
+        self.chosen = torch.where(inside, logits.gather(1, at).squeeze(1), self.chosen)
+        if bend is not None:
+            before = torch.ones_like(self.chosen) if self.bend_chosen is None else self.bend_chosen
+            self.bend_chosen = torch.where(inside, bend.gather(1, at).squeeze(1), before)
+
+    def log_total(self) -> Tensor:
+        """(n,) log Σ_v exp logit_v."""
+        return self.most + self.total.log()
+
+    def slope(self, weight: Tensor) -> Tensor:
+        """(n, d) ∂ log p(y) / ∂ h: W_y − Σ_v p_v W_v, each row of W bent by the cap."""
+        assert self.rows is not None
+        own = weight[self.targets].to(self.rows.dtype)
+        if self.bend_chosen is not None:
+            own = own * self.bend_chosen[:, None]
+        return own.sub_(self.rows / self.total[:, None])
 
 
-def _logit_slope(logits: Tensor, bend: Tensor | None, total: Tensor, targets: Tensor) -> Tensor:
-    """∂ log p(y) / ∂ logits = onehot(y) − softmax, through the cap. Overwrites `logits`."""
-    slope = logits.sub_(total[:, None]).exp_().neg_()
-    slope[torch.arange(len(slope), device=slope.device), targets] += 1
-    return slope if bend is None else slope * bend
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _parts(length: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def _capped(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """Logits, at least float32, and the derivative of the cap where there is one."""
+    logits = torch.nn.functional.linear(hidden, weight, bias).to(_wide(hidden.dtype))
+    if softcap is None:
+        return logits, None
+    bent = torch.tanh(logits / softcap)
+    return bent * softcap, 1 - bent * bent
 
 
 def _head_backward(
@@ -124,19 +177,28 @@ def _head_backward(
     totals: Tensor,
     softcap: float | None,
 ) -> tuple[Tensor | None, ...]:
-    grad_hidden = torch.empty_like(hidden)
-    wide = torch.promote_types(weight.dtype, torch.float32)
+    wide = _wide(weight.dtype)
+    # Summed over tiles in float32: bfloat16 would lose the small ones.
+    grad_hidden = torch.zeros_like(hidden, dtype=wide)
     grad_weight = torch.zeros_like(weight, dtype=wide)
     grad_bias = None if bias is None else torch.zeros_like(bias, dtype=wide)
-    for part in _parts(len(hidden), weight.shape[0]):
-        logits, bend = _capped(hidden[part], weight, bias, softcap)
-        slope = _logit_slope(logits, bend, totals[part], targets[part]) * grad[part, None]
-        slope = slope.to(weight.dtype)
-        grad_hidden[part] = slope @ weight
-        # Summed over chunks in float32: bfloat16 would lose the small ones.
-        grad_weight += (slope.T @ hidden[part]).to(grad_weight.dtype)
-        if grad_bias is not None:
-            grad_bias += slope.sum(0)
+    for part in _parts(len(hidden), tile(hidden.device).positions):
+        for entries in _parts(len(weight), tile(hidden.device).entries):
+            some = weight[entries]
+            offset = None if bias is None else bias[entries]
+            logits, bend = _capped(hidden[part], some, offset, softcap)
+            slope = logits.sub_(totals[part, None]).exp_().neg_()  # onehot(y) − softmax
+            local = targets[part] - entries.start
+            at = ((local >= 0) & (local < len(some))).nonzero().squeeze(1)
+            slope[at, local[at]] += 1
+            slope = (
+                slope.mul_(grad[part, None]) if bend is None else slope * bend * grad[part, None]
+            )
+            low = slope.to(weight.dtype)
+            grad_hidden[part] += low @ some
+            grad_weight[entries] += low.T @ hidden[part]
+            if grad_bias is not None:
+                grad_bias[entries] += slope.sum(0)
     if grad_bias is not None and bias is not None:
         grad_bias = grad_bias.to(bias.dtype)
-    return grad_hidden, grad_weight.to(weight.dtype), grad_bias, None, None
+    return grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype), grad_bias, None, None

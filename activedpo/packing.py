@@ -78,7 +78,7 @@ class Batch:
 
 def default_budget(device: torch.device) -> int:
     """Tokens in a batch: enough to keep the processor busy, little enough for its memory."""
-    return 16_384 if device.type == "cuda" else 2_048
+    return 16_384 if device.type == "cuda" else 1_024
 
 
 def plan(rows: Sequence[Row], budget: int) -> list[list[int]]:
@@ -95,9 +95,18 @@ def plan(rows: Sequence[Row], budget: int) -> list[list[int]]:
     return batches
 
 
+def _aligned(width: int) -> int:
+    """The width that the attention kernels like: 192 columns take half the time of 190 or 191.
+
+    A multiple of 32 where that adds no more than 5 % of padding, else of 8.
+    """
+    wide = -(-width // 32) * 32
+    return wide if wide <= 1.05 * width else -(-width // 8) * 8
+
+
 def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
     """Builds the tensors of a batch."""
-    width = max(row.length for row in rows)
+    width = _aligned(max(row.length for row in rows))
     tokens = torch.full((len(rows), width), pad)
     positions = torch.zeros_like(tokens)
     segments = torch.full_like(tokens, -1)

@@ -1,4 +1,4 @@
-"""The chunked head against the plain log-softmax, forward and backward."""
+"""The tiled head against the plain log-softmax, forward and backward."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from activedpo.head import token_logprobs
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activedpo.head, "chunk_rows", lambda vocabulary: 3)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Neither divides 8 positions × 11 entries: the last tiles are narrow.
+    monkeypatch.setattr(activedpo.head, "tile", lambda device: activedpo.head.Tile(3, 4))
 
 
 def tensors(bias: bool, train_head: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
@@ -65,3 +66,13 @@ def test_sums_are_float32_where_weights_are_bfloat16() -> None:
     low = token_logprobs(hidden.bfloat16(), weight.bfloat16(), None, targets, None)
     assert low.dtype == torch.float32
     assert torch.allclose(low.double(), plain(hidden, weight, None, targets, None), atol=0.1)
+
+
+def test_logits_far_apart_neither_overflow_nor_vanish() -> None:
+    hidden, weight, offset, targets = tensors(True, False)
+    hidden, weight = hidden.float() * 1e3, weight.float() * 1e3
+    assert offset is not None
+    ours = token_logprobs(hidden, weight, offset.float(), targets, None)
+    expected = plain(hidden.double(), weight.double(), offset, targets, None)
+    assert torch.isfinite(ours).all()
+    assert torch.allclose(ours.double(), expected, rtol=1e-5)
