@@ -1,7 +1,8 @@
 """The HTTP API from Python, for oracles and scripts: :class:`Client` and :class:`AsyncClient`.
 
-Retries cannot double a label: an answer is told by its claim, so the same answer sent again is the
-same preference, and claims whose reply was lost are looked up instead of claimed anew.
+Retries double nothing: an answer is told by its claim, so the same answer sent again is the same
+preference; what would be done twice, such as claiming, goes with an ``Idempotency-Key``, and the
+server gives its first answer again.
 
     with Client("http://127.0.0.1:8000", key) as client:
         for claim in client.claims(project, count=10):
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
+import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -26,7 +29,13 @@ T = TypeVar("T")
 TRIES = 6
 LONGEST_PAUSE = 30.0
 MOST_CLAIMS, MOST_ANSWERS = 100, 500
-PASSING = frozenset({429, 502, 503, 504})
+NOT_DONE = frozenset({429, 503})
+PASSING = NOT_DONE | {502, 504}  # what is behind the proxy may have done it
+IDEMPOTENCY = "Idempotency-Key"
+TAKES_A_KEY = re.compile(
+    r"/(projects|people|keys|keys/[^/?]+/rotate|projects/[^/?]+/(prompts|pairs|rounds|claims|webhooks))"
+)
+"""The POSTs of which a repetition is told by its key (answers are told by their claims)."""
 
 
 class ApiError(ActiveDPOError):
@@ -97,6 +106,7 @@ class _Call:
     again: bool = True
     wait: float = 0.0
     raw: bool = False
+    key: str | None = None
 
 
 class LostReplyError(Exception):
@@ -110,27 +120,15 @@ Steps = Generator[_Call, Any, T]
 class _Verbs:
     """What a client can do, told as steps; the clients below carry them out."""
 
-    def __init__(self) -> None:
-        self._known: set[str] = set()
-
     def _claims(self, project: str, count: int, wait: float) -> Steps[list[Claim]]:
         body = {"count": min(count, MOST_CLAIMS)} | ({"wait": wait} if wait else {})
         path = f"/projects/{project}/claims"
-        try:
-            found = yield _Call("POST", path, body, again=False, wait=wait)
-        except LostReplyError:
-            found = yield _Call("GET", path)  # what the lost reply would have told
-            found = {"items": [c for c in found["items"] if c["id"] not in self._known]}
-        return self._new(found["items"])
+        found = yield _Call("POST", path, body, wait=wait, key=_new_key())
+        return _as_claims(found["items"])
 
     def _held(self, project: str) -> Steps[list[Claim]]:
         found = yield _Call("GET", f"/projects/{project}/claims")
-        return self._new(found["items"])
-
-    def _new(self, items: Sequence[Mapping[str, Any]]) -> list[Claim]:
-        claims = [Claim(**{key: one[key] for key in Claim.__slots__}) for one in items]
-        self._known |= {claim.id for claim in claims}
-        return claims
+        return _as_claims(found["items"])
 
     def _answer(self, answers: Sequence[Answer]) -> Steps[list[Outcome]]:
         outcomes: list[Outcome] = []
@@ -138,7 +136,6 @@ class _Verbs:
             part = [_as_item(answer) for answer in answers[start : start + MOST_ANSWERS]]
             found = yield _Call("POST", "/claims/preferences", {"items": part})
             outcomes += [_outcome(one) for one in found["items"]]
-        self._known -= {outcome.claim for outcome in outcomes if outcome.claim}
         return outcomes
 
     def _release(self, claims: Sequence[str]) -> Steps[None]:
@@ -148,7 +145,6 @@ class _Verbs:
             except ApiError as error:
                 if error.status not in (404, 409):
                     raise
-            self._known.discard(claim)
 
     def _get(self, path: str, params: Mapping[str, Any] | None) -> Steps[Any]:
         return (yield _Call("GET", path, params=params))
@@ -157,7 +153,17 @@ class _Verbs:
         return (yield _Call("GET", path, params=params, raw=True))  # type: ignore[no-any-return]
 
     def _send(self, method: str, path: str, json: Any) -> Steps[Any]:
+        if method == "POST" and TAKES_A_KEY.fullmatch(path.partition("?")[0]):
+            return (yield _Call(method, path, json, key=_new_key()))
         return (yield _Call(method, path, json, again=method in ("PUT", "DELETE", "PATCH")))
+
+
+def _new_key() -> str:
+    return uuid.uuid4().hex
+
+
+def _as_claims(items: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    return [Claim(**{key: one[key] for key in Claim.__slots__}) for one in items]
 
 
 def _as_item(answer: Answer) -> dict[str, Any]:
@@ -188,7 +194,11 @@ class _Patience:
 
     def after_answer(self, response: httpx.Response) -> float | None:
         """Seconds to wait before another try; None where the answer stands."""
-        if response.status_code not in PASSING or self._left <= 1:
+        under_way = self._call.key is not None and response.status_code == 409
+        if under_way and "Retry-After" not in response.headers:
+            return None
+        passing = PASSING if self._call.again else NOT_DONE
+        if not (under_way or response.status_code in passing) or self._left <= 1:
             return None
         try:
             asked = float(response.headers.get("Retry-After", ""))
@@ -228,6 +238,8 @@ def _settings(url: str, key: str, timeout: float) -> dict[str, Any]:
 def _request(call: _Call, timeout: float) -> dict[str, Any]:
     extra = {"json": call.json} if call.json is not None else {}
     params = {"params": dict(call.params)} if call.params else {}
+    if call.key is not None:
+        extra["headers"] = {IDEMPOTENCY: call.key}
     return {**extra, **params, "timeout": timeout + call.wait}
 
 
@@ -242,7 +254,6 @@ class Client(_Verbs):
     """
 
     def __init__(self, url: str, key: str, timeout: float = 60.0, tries: int = TRIES) -> None:
-        super().__init__()
         self._timeout, self._tries = timeout, tries
         self._http = httpx.Client(**_settings(url, key, timeout))
 
@@ -336,7 +347,6 @@ class AsyncClient(_Verbs):
         tries: int = TRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__()
         self._timeout, self._tries = timeout, tries
         self._http = httpx.AsyncClient(**_settings(url, key, timeout), transport=transport)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -48,12 +49,17 @@ class BodyLimit:
         if announced.isdecimal() and int(announced) > limit:
             await document(413, "Too large", detail)(scope, receive, send)
             return
-        received = 0
+        received, digest = 0, hashlib.sha256()
+        # what the same call with the same Idempotency-Key is told by
+        scope.setdefault("state", {})["body_digest"] = digest
+        hashed = "Idempotency-Key" in Headers(scope=scope)
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
+            if hashed:
+                digest.update(message.get("body", b""))
             if received > limit:
                 raise HTTPException(413, detail)
             return message

@@ -1,5 +1,6 @@
 """Every table, imported once: what Alembic compares and the sessions need."""
 
+from app.idempotency.models import KeptAnswer
 from app.labelling.models import Claim, Preference, PreferenceVersion
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import ApiKey, Membership, Person, SignIn
@@ -13,6 +14,7 @@ __all__ = [
     "Claim",
     "Delivery",
     "Event",
+    "KeptAnswer",
     "Membership",
     "Oracle",
     "Pair",

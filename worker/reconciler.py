@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app import artifacts, jobs
 from app.database import transaction
+from app.idempotency import actions as idempotency
 from app.labelling import queries as labelling
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
@@ -34,6 +35,8 @@ def reconcile() -> None:
     with transaction() as session:
         for oracle_id, _, _ in oracle_queries.with_work(session):
             oracles.wake(session, session.get_one(Oracle, oracle_id))
+    with transaction() as session:
+        idempotency.forget_old(session)
     with transaction() as session:
         webhooks.forget_old(session)
         if webhooks.any_due(session):

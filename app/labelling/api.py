@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from app.database import Db
 from app.errors import Invalid, Problem
+from app.idempotency.route import Once, OnceRoute
 from app.labelling import actions, batch, markup, queries, waiting
 from app.labelling.models import Preference
 from app.paging import Paged
@@ -17,7 +18,7 @@ from app.people.access import CurrentActor, may, project_for, role_in
 from app.projects.models import Pair, Project
 from app.storable import Jsonable, Text
 
-router = APIRouter(prefix="/api/v1", tags=["labelling"])
+router = APIRouter(prefix="/api/v1", tags=["labelling"], route_class=OnceRoute)
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -171,6 +172,7 @@ async def claim(
     request: Request,
     actor: CurrentActor,
     db: Db,
+    once: Once,
     html: WithHtml = False,
 ) -> dict[str, Any]:
     """Claim further pairs. Empty when nothing is left for this annotator.
@@ -181,9 +183,14 @@ async def claim(
 
     def attempt(session: Db) -> dict[str, Any]:
         project = project_for(session, actor, project_id, "label")
+        if once is not None:
+            once.begin(session)
         claimed = actions.claim_pairs(session, project, actor.person.id, body.count)
         held = 0 if claimed else actions.waiting_for_others(session, project, actor.person.id)
-        return {"items": [claim_view(c, html) for c in claimed], "waiting": held}
+        view = {"items": [claim_view(c, html) for c in claimed], "waiting": held}
+        if once is not None:  # in the transaction that took them; of none there is none to double
+            once.settle(session, view if claimed else None)
+        return view
 
     return await waiting.until(attempt, lambda view: bool(view["items"]), db, request, body.wait)
 
@@ -215,7 +222,7 @@ def prefer(
 
 
 @router.post("/claims/preferences")
-def prefer_many(body: AnswersIn, actor: CurrentActor, db: Db) -> dict[str, Any]:
+def prefer_many(body: AnswersIn, actor: CurrentActor, db: Db, _: Once) -> dict[str, Any]:
     """Answer up to 500 claims in one call, each on its own: see its `status`.
 
     An item that cannot be taken carries the members of a problem document.

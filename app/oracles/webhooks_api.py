@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Invalid, NotFound
+from app.idempotency.route import Once, OnceRoute
 from app.oracles import addresses, webhooks
 from app.oracles.models import Delivery, Webhook
 from app.oracles.schema import ADDRESS, callable_address
@@ -19,7 +20,7 @@ from app.paging import Paged
 from app.people.access import Actor, CurrentActor, project_for
 from app.storable import Words
 
-router = APIRouter(tags=["webhooks"])
+router = APIRouter(tags=["webhooks"], route_class=OnceRoute)
 
 Event = Literal[
     "round.labelling", "round.done", "round.failed", "batch.complete", "policy.published"
@@ -75,7 +76,9 @@ def _webhook(session: Session, actor: Actor, webhook_id: uuid.UUID) -> Webhook:
 
 
 @router.post("/projects/{project_id}/webhooks", status_code=201)
-def add(project_id: uuid.UUID, body: WebhookIn, actor: CurrentActor, db: Db) -> dict[str, Any]:
+def add(
+    project_id: uuid.UUID, body: WebhookIn, actor: CurrentActor, db: Db, _: Once
+) -> dict[str, Any]:
     """Add a webhook; the answer is the only place where its `secret` is ever shown."""
     project_for(db, actor, project_id, "manage")
     problem = addresses.refusal(body.url)

@@ -120,6 +120,27 @@ def add_key(
     return key, secret
 
 
+def rotate_key(session: Session, key: ApiKey, overlap: dt.timedelta) -> tuple[ApiKey, str]:
+    """Replace a key by a new one that may do the same; the old one ends after ``overlap``.
+
+    Raises:
+        Conflict: the key has ended.
+    """
+    session.refresh(key, with_for_update=True)
+    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now()):
+        raise Conflict("This key has ended: make a new one.")
+    person = session.get_one(Person, key.person_id)
+    new, secret = add_key(session, person, key.scope, key.name, key.project_id, key.expires_at)
+    new.rate_limit = key.rate_limit
+    if overlap:
+        ends = now() + overlap
+        key.expires_at = ends if key.expires_at is None else min(ends, key.expires_at)
+    else:
+        revoke_key(session, key)
+    session.flush()
+    return new, secret
+
+
 def revoke_key(session: Session, key: ApiKey) -> None:
     """End a key; ending it twice changes nothing."""
     if key.revoked_at is None:

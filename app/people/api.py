@@ -19,6 +19,7 @@ from pydantic import (
 
 from app.database import Db
 from app.errors import Forbidden, Invalid
+from app.idempotency.route import Once, OnceRoute
 from app.paging import Paged
 from app.people import actions, queries, sessions, throttle
 from app.people.access import COOKIE, CurrentActor, project_for
@@ -26,7 +27,7 @@ from app.people.models import ApiKey, Person
 from app.settings import get_settings
 from app.storable import Text
 
-router = APIRouter(prefix="/api/v1", tags=["people"])
+router = APIRouter(prefix="/api/v1", tags=["people"], route_class=OnceRoute)
 
 Name = Annotated[Text, Field(max_length=200)]
 Scope = Literal["admin", "annotator", "oracle"]
@@ -82,6 +83,16 @@ class KeyBody(Body):
 class KeyChange(Body):
     name: Name | None = None
     rate_limit: Rate | None = None
+
+
+class RotateBody(Body):
+    overlap: float = Field(
+        0,
+        ge=0,
+        le=604_800,
+        allow_inf_nan=False,
+        description="Seconds for which the old key works still.",
+    )
 
 
 class MemberBody(Body):
@@ -159,7 +170,7 @@ def list_people(actor: CurrentActor, db: Db, page: Paged) -> dict[str, Any]:
 
 
 @router.post("/people", status_code=201)
-def create_person(body: PersonBody, actor: CurrentActor, db: Db) -> dict[str, Any]:
+def create_person(body: PersonBody, actor: CurrentActor, db: Db, _: Once) -> dict[str, Any]:
     """Add a person (admins)."""
     actor.require_admin()
     secret = body.password.get_secret_value() if body.password else None
@@ -194,7 +205,7 @@ def list_keys(actor: CurrentActor, db: Db, page: Paged) -> dict[str, Any]:
 
 
 @router.post("/keys", status_code=201)
-def create_key(body: KeyBody, actor: CurrentActor, db: Db) -> dict[str, Any]:
+def create_key(body: KeyBody, actor: CurrentActor, db: Db, _: Once) -> dict[str, Any]:
     """Make a key; the answer is the only place where it is ever shown, as `key`."""
     if actor.scope != "admin":
         raise Forbidden("Making keys needs an admin-scoped key, or to be signed in.")
@@ -210,6 +221,20 @@ def create_key(body: KeyBody, actor: CurrentActor, db: Db) -> dict[str, Any]:
     key.rate_limit = body.rate_limit
     db.flush()
     return {**queries.key_view(key), "key": secret}
+
+
+@router.post("/keys/{key_id}/rotate", status_code=201)
+def rotate_key(
+    key_id: uuid.UUID, body: RotateBody, actor: CurrentActor, db: Db, _: Once
+) -> dict[str, Any]:
+    """Replace a key by a new one that may do the same, shown this once as `key`."""
+    old = queries.key_for(db, actor, key_id)
+    if actor.scope != "admin":
+        raise Forbidden("Changing keys needs an admin-scoped key, or to be signed in.")
+    if actor.only_project not in (None, old.project_id):
+        raise Forbidden("A key for one project makes keys for that project only.")
+    new, secret = actions.rotate_key(db, old, dt.timedelta(seconds=body.overlap))
+    return {**queries.key_view(new), "key": secret}
 
 
 @router.patch("/keys/{key_id}")

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.database import Db
+from app.idempotency.route import Once, OnceRoute
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
 from app.projects import actions, content, export, imports, queries
@@ -22,7 +23,7 @@ from app.projects.upload import Received, Upload
 from app.rounds.events import record
 from app.storable import Text
 
-router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
+router = APIRouter(prefix="/api/v1/projects", tags=["projects"], route_class=OnceRoute)
 
 Split = Literal["train", "eval"]
 PromptContent = Annotated[
@@ -98,7 +99,7 @@ def _accepts(body: type[BaseModel]) -> dict[str, Any]:
 
 
 @router.post("", status_code=201)
-def create_project(body: ProjectSettings, actor: CurrentActor, db: Db) -> dict[str, Any]:
+def create_project(body: ProjectSettings, actor: CurrentActor, db: Db, _: Once) -> dict[str, Any]:
     """Create a project (admins of the site); everything but `name` has a default."""
     actor.require_admin()
     values = body.model_dump(exclude_unset=True)
@@ -149,6 +150,7 @@ def add_prompts(
     upload: Received,
     actor: CurrentActor,
     db: Db,
+    _: Once,
     split: Annotated[Split, Query(description="For prompts that name none.")] = "train",
 ) -> dict[str, Any]:
     """Import prompts: JSON, or a .jsonl, .csv or .parquet file."""
@@ -163,6 +165,7 @@ def add_pairs(
     upload: Received,
     actor: CurrentActor,
     db: Db,
+    _: Once,
     labels: Annotated[
         bool, Query(description="Also store what the file says is better, marked as recorded.")
     ] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -103,6 +104,8 @@ async def _received(request: Request, project_id: uuid.UUID) -> AsyncIterator[Up
             if not parts:
                 raise Invalid(f"There is no file in the form. {_EXPECTED}", field="file")
             name = PurePath(parts[0].filename or "").name
+            if "Idempotency-Key" in request.headers:
+                request.state.file_digest = await run_in_threadpool(_digest, parts[0].file)
             yield Upload(parts[0].file, _format_of_part(parts[0]), name)
         return
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
@@ -110,6 +113,12 @@ async def _received(request: Request, project_id: uuid.UUID) -> AsyncIterator[Up
             await run_in_threadpool(file.write, chunk)
         file.seek(0)
         yield Upload(file, _BY_TYPE.get(kind) or _sniffed(file))
+
+
+def _digest(file: IO[bytes]) -> str:
+    found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
+    return found
 
 
 def _format_of_part(part: UploadFile) -> Format:

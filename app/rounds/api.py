@@ -10,13 +10,14 @@ from sqlalchemy import select
 
 from app.database import Db
 from app.errors import NotFound
+from app.idempotency.route import Once, OnceRoute
 from app.paging import Paged
 from app.people.access import CurrentActor, Need, project_for
 from app.rounds import actions, queries
 from app.rounds.models import Round
 from app.rounds.view import round_view
 
-router = APIRouter(prefix="/api/v1", tags=["rounds"])
+router = APIRouter(prefix="/api/v1", tags=["rounds"], route_class=OnceRoute)
 
 
 def round_for(db: Db, actor: CurrentActor, round_id: uuid.UUID, need: Need) -> Round:
@@ -33,7 +34,7 @@ def round_for(db: Db, actor: CurrentActor, round_id: uuid.UUID, need: Need) -> R
 
 
 @router.post("/projects/{project_id}/rounds", status_code=202)
-def open_round(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+def open_round(project_id: uuid.UUID, actor: CurrentActor, db: Db, _: Once) -> dict[str, Any]:
     """Open the next round; 409 while one is neither done nor cancelled."""
     project = project_for(db, actor, project_id, "manage")
     return round_view(actions.open_round(db, project, actor.person.id))

@@ -104,7 +104,7 @@ def test_lost_replies_double_nothing(lab: Make, site: str) -> None:
     it.open()
     with Client(site, it.key) as client:
         client._http._transport = Flaky({1, 3, 4})
-        claims = client.claims(str(it.project_id), count=3)  # 1 is lost, 2 looks it up
+        claims = client.claims(str(it.project_id), count=3)  # 1 is lost, 2 is told the same
         assert len(claims) == 3
         outcomes = client.answer(*(Answer(claim.id, "left") for claim in claims))
         assert [one.status for one in outcomes] == [200] * 3  # 3 and 4 were lost, 5 says so

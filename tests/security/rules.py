@@ -57,6 +57,7 @@ API: dict[str, Rule] = {
     "POST /api/v1/keys": Rule("keymaker", {"project": "{project_id}"}),
     "DELETE /api/v1/keys/{key_id}": Rule("mine"),
     "PATCH /api/v1/keys/{key_id}": Rule("mine", {"name": "another"}),
+    "POST /api/v1/keys/{key_id}/rotate": Rule("mine", {"overlap": 60}),
     "GET /api/v1/projects/{project_id}/webhooks": Rule("manage"),
     "POST /api/v1/projects/{project_id}/webhooks": Rule(
         "manage", {"url": "https://example.com/hook"}

@@ -1,0 +1,1 @@
+"""Calls that may be sent twice: the same key gets the first answer again."""
