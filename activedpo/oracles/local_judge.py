@@ -29,6 +29,7 @@ class LocalJudge:
     Args:
         on_disagreement: of the orders: "average" their log-odds all the same, take a "tie", or
             "abstain".
+        guard: delimiters around the texts that are judged, and words that explain them.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class LocalJudge:
         criteria: str | None = None,
         both_orders: bool = True,
         on_disagreement: str = "average",
+        guard: bool = True,
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
@@ -47,6 +49,7 @@ class LocalJudge:
         self.policy = (
             model if isinstance(model, Policy) else load(model, device=device, dtype=dtype)
         )
+        self.guard = guard
         self.both_orders, self.on_disagreement = both_orders, on_disagreement
         self._a, self._b = (self._begun(_BEGUN + verdict)[-1] for verdict in "AB")
         self._prefix = self._begun(_BEGUN)
@@ -96,7 +99,13 @@ class LocalJudge:
     def _encode(self, prompt: Prompt, first: str, second: str) -> Tokens | None:
         # a fixed mark: the same pair gets the same probability every time
         asked = templates.messages(
-            prompt, first, second, self.criteria, structured=False, mark="7c1e5a90"
+            prompt,
+            first,
+            second,
+            self.criteria,
+            structured=False,
+            guard=self.guard,
+            mark="7c1e5a90",
         )
         question: Prompt = asked
         if not self.policy.chat:

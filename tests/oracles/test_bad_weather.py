@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import ipaddress
 import json
+import ssl
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from activedpo.oracles import llm
+from activedpo.oracles import llm, network
 from activedpo.oracles.verdict import TroubleError
 from app.database import transaction
 from app.models import Oracle, Project
@@ -19,6 +27,7 @@ from tests.oracles import weather
 from tests.oracles.helpers import labels_by, run_oracle
 from tests.oracles.weather import GOOD, Server, as_json, completion, honest
 from worker import judges
+from worker.oracle import Office
 
 Make = Callable[..., Any]
 BAD = "This is terrible, awful and sad."
@@ -265,6 +274,96 @@ def test_replies_that_can_be_read(lab: Make, server: Server, how: str) -> None:
     attach(it, server)
     run_oracle(it.project_id)
     all_right(it, 4)
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A server's context with a certificate for 127.0.0.1 that no authority has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    both = key.private_bytes(encoding, form, plain) + certificate.public_bytes(encoding)
+    (folder / "both.pem").write_bytes(both)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    return context
+
+
+@pytest.mark.parametrize("public_only", [False, True])
+def test_a_certificate_that_nobody_signed_is_not_taken(
+    lab: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public_only: bool
+) -> None:
+    if public_only:  # the way of connecting that sites use, with this address let through
+        monkeypatch.setenv("ACTIVEDPO_ALLOW_PRIVATE_ADDRESSES", "false")
+        monkeypatch.setattr(network, "is_public", lambda _: True)
+        monkeypatch.setattr("app.oracles.addresses.refusal", lambda _: None)
+        get_settings.cache_clear()
+    secured = Server(tls=self_signed(tmp_path))
+    try:
+        it = lab(2)
+        it.open()
+        attach(it, secured)
+        run_oracle(it.project_id)
+        told = look(it)
+        assert told["state"] == "waiting"
+        assert told["error"] == "its TLS certificate is not valid"
+        assert secured.requests == []  # the key was not sent either
+        assert len(it.claim(2)) == 2
+    finally:
+        secured.close()
+
+
+def test_a_verdict_of_the_wrong_content_type_is_read_all_the_same(
+    lab: Make, server: Server
+) -> None:
+    def plan(body: dict[str, Any], n: int) -> Any:
+        status, _, data = as_json(honest(body))
+        return status, {"Content-Type": "text/plain"}, data
+
+    server.plan = plan
+    it = lab(4)
+    it.open()
+    attach(it, server)
+    run_oracle(it.project_id)
+    all_right(it, 4)
+
+
+def test_people_can_take_over_at_any_moment(lab: Make, server: Server) -> None:
+    """It is detached in the middle of a batch: what it holds is theirs, nothing is lost."""
+    it = lab(8)
+    it.open()
+    attach(it, server, concurrency=1)
+    office = Office("test")
+    server.delay = 0.05
+    office.wake(it.project_id)
+    for _ in range(200):
+        if it.labels():
+            break
+        threading.Event().wait(0.05)
+    assert it.client.delete(f"{it.at}/oracle").status_code == 204
+    done = {label.pair_id for label in it.labels()}
+    assert 0 < len(done) < 8
+    claimed = it.claim(8)
+    assert len(claimed) == 8 - len(done)
+    for one in it.answer([{"claim": one["id"], "choice": "left"} for one in claimed]):
+        assert one["status"] == 201
+    office.stop()
+    assert it.round().state == "training"
+    pairs = [label.pair_id for label in it.labels()]
+    assert len(pairs) == len(set(pairs)) == 8
 
 
 UNREADABLE = {

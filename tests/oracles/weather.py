@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +41,8 @@ Plan = Callable[[dict[str, Any], int], Answer]
 class Server:
     """The endpoint, in a thread. ``plan(body, number of the request)`` says what it answers."""
 
-    def __init__(self, plan: Plan | None = None) -> None:
+    def __init__(self, plan: Plan | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.plan: Plan = plan or (lambda body, _: as_json(honest(body)))
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
@@ -54,7 +56,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
@@ -68,7 +70,7 @@ class Server:
     async def _main(self) -> None:
         self._end = asyncio.Event()
         self._talks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._end.wait()
@@ -84,7 +86,7 @@ class Server:
         try:
             while await self._one(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
         finally:
             self._talks.discard(task)
