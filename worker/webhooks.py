@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -81,7 +82,18 @@ async def _send(client: httpx.AsyncClient, letter: Letter) -> tuple[int | None, 
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         if "not public" in str(error):
             return None, "its name leads to an address that is not public"
+        if (fault := _certificate_fault(error)) is not None:
+            return None, f"its TLS certificate is not valid ({fault}); nothing was sent"
         return None, f"it cannot be reached ({type(error).__name__})"
+
+
+def _certificate_fault(error: BaseException | None) -> str | None:
+    """What OpenSSL says of the other side's certificate, where that is what went wrong."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return str(error.verify_message)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _headers(letter: Letter) -> dict[str, str]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import hmac
+import ipaddress
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.database import transaction
-from app.models import Delivery
+from app.models import Delivery, Policy, Run
 from app.oracles import webhooks
+from app.rounds import stages
 from app.settings import get_settings
 from worker.webhooks import deliver_due
 
@@ -113,6 +124,38 @@ def test_the_secret_is_shown_once(lab: Make, listener: Listener) -> None:
     assert made["secret"] not in listed.text
 
 
+def test_every_event_is_told_as_it_happens(lab: Make, listener: Listener) -> None:
+    it = lab(2)
+    hook(it, listener)
+
+    def told() -> list[str]:
+        deliver_due()
+        kinds = sorted(json.loads(body)["type"] for _, body in listener.got)
+        listener.got.clear()
+        return kinds
+
+    def run_of(session: Session, kind: str) -> Run:
+        return session.scalars(select(Run).where(Run.kind == kind)).one()
+
+    it.open()
+    assert told() == ["round.labelling"]
+    it.answer([{"claim": one["id"], "choice": "left"} for one in it.claim(2)])
+    assert told() == ["batch.complete"]
+    with transaction() as s:
+        stages.failed(s, run_of(s, "train"), "out of memory")
+    assert told() == ["round.failed"]
+    assert it.client.post(f"/api/v1/rounds/{it.round().id}/retry").is_success
+    told()
+    with transaction() as s:
+        values = {"number": 1, "kind": "adapter", "base_model": "base", "path": "p/1"}
+        policy = Policy(project_id=it.project_id, round_id=it.round().id, **values)
+        stages.trained(s, run_of(s, "train"), policy)
+    assert told() == ["policy.published"]
+    with transaction() as s:
+        stages.evaluated(s, run_of(s, "evaluate"), {})
+    assert told() == ["round.done"]
+
+
 def test_only_what_was_asked_for(lab: Make, listener: Listener) -> None:
     it = lab(2)
     hook(it, listener, "batch.complete")
@@ -146,6 +189,58 @@ def test_it_is_tried_again_and_given_up_in_sight(
     assert it.client.post(f"/api/v1/deliveries/{dead['id']}/resend").status_code == 409
     deliver_due()
     assert [x["state"] for x in deliveries(it, made)] == ["delivered"]
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A server's TLS with a certificate that nobody has vouched for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
+    )
+    file = folder / "server.pem"
+    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+def test_a_certificate_that_nobody_vouches_for_is_sent_nothing(
+    lab: Make, listener: Listener, tmp_path: Path
+) -> None:
+    context = self_signed(tmp_path)
+    plain = listener.server.socket
+    # the handshake in the thread that serves the request: a refused one must not end the server
+    listener.server.socket = context.wrap_socket(
+        plain, server_side=True, do_handshake_on_connect=False
+    )
+    it = lab(2)
+    url = listener.url.replace("http://", "https://")
+    sent = it.client.post(f"{it.at}/webhooks", json={"url": url, "events": ["round.labelling"]})
+    made = sent.json()
+    it.open()
+    deliver_due()
+    due_now()
+    assert deliver_due() == 1  # it is tried again like any failure
+    (one,) = deliveries(it, made)
+    assert (one["state"], one["attempts"], one["status"]) == ("pending", 2, None)
+    assert "TLS certificate is not valid" in one["error"]
+    assert "self-signed" in one["error"]
+    assert listener.got == []
 
 
 def test_gone_means_no_more(lab: Make, listener: Listener) -> None:
