@@ -52,6 +52,8 @@ class Policy:
     initial: Policy | None = None
     packs: bool | None = field(default=None, repr=False)
     """Whether the architecture takes the block mask; None until `packing.can_pack` tried it."""
+    flex: bool = field(default=False, repr=False)
+    """Whether packed rows run by FlexAttention, in one line; set by the same trial."""
     slots: bool | None = field(default=None, repr=False)
     """Whether it decodes from slots; None until `decoding.can_slot` tried it."""
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from activedpo import devices
+from activedpo.attention import packed_attention
 from activedpo.errors import OutOfMemory
 from activedpo.loading import Policy
 from activedpo.losses import LOSSES, smoothed
@@ -38,6 +39,7 @@ from activedpo.packing import (
     Row,
     can_pack,
     collate,
+    flex_learns,
     logprobs,
     plain_logprobs,
     plan,
@@ -108,6 +110,7 @@ class PackedStep:
         self.optimizer = _optimizer(list(self.parameters.values()), settings)
         self.budget = settings.token_budget
         self.packs = can_pack(policy)
+        policy.flex = policy.flex and flex_learns(policy)
 
     def __call__(self, batch: Sequence[Example], learning_rate: float) -> dict[str, float]:
         """One update on a batch; returns its metrics.
@@ -157,10 +160,14 @@ class PackedStep:
         self.budget //= 2
 
     def _run(self, batch: Sequence[Example], backward: bool) -> dict[str, float]:
+        with packed_attention(self.policy):
+            return self._passes(batch, backward)
+
+    def _passes(self, batch: Sequence[Example], backward: bool) -> dict[str, float]:
         mine = devices.share(batch)
         rows = [example.row for example in mine]
         books = _Books(len(batch))
-        for indices in plan(rows, self.budget if self.packs else 1):
+        for indices in plan(rows, self.budget if self.packs else 1, self.policy.flex):
             chosen = [mine[i] for i in indices]
             with self._precision():
                 logp = self._logp([example.row for example in chosen])
@@ -189,7 +196,7 @@ class PackedStep:
         """(n, 2) log π_θ of both completions."""
         if self.packs:
             pad = int(self.policy.tokenizer.pad_token_id or 0)
-            batch = collate(rows, pad, self.policy.device)
+            batch = collate(rows, pad, self.policy.device, self.policy.flex)
             values, _ = logprobs(self.policy, batch)
             return sum_by_owner(values, batch).view(-1, 2)
         (row,) = rows

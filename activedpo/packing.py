@@ -18,7 +18,8 @@ would see in a sequence of its own:
             b3           x  x  x        x  x  x    → b4, the end token
 
 Rows are sorted by length and put into batches of at most a budget of tokens, so little is padded;
-logits are made only where a completion token is predicted.
+logits are made only where a completion token is predicted. `attention` has the mask for each kind
+of processor.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from activedpo.attention import Batch, attention_masks, packed_attention
 from activedpo.head import token_logprobs
 from activedpo.loading import Policy
 from activedpo.types import Tokens
@@ -54,44 +56,28 @@ class Row:
         return sum(len(c) for c in self.completions)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Tensors of some rows, padded to the longest.
-
-    Args:
-        tokens, positions: (rows, length) int64.
-        segments: (rows, length): 0 prompt, k the k-th completion, −1 padding.
-        sources: (n,) flat index (row · length + column) of the position that predicts a target.
-        targets: (n,) the predicted ids.
-        owners: (n,) which completion of the batch a target belongs to, counted through.
-        completions: how many completions there are.
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    segments: Tensor
-    sources: Tensor
-    targets: Tensor
-    owners: Tensor
-    completions: int
-
-
 def default_budget(device: torch.device) -> int:
     """Tokens in a batch: enough to keep the processor busy, little enough for its memory."""
     return 16_384 if device.type == "cuda" else 1_024
 
 
-def plan(rows: Sequence[Row], budget: int) -> list[list[int]]:
-    """Indices of the rows, longest first, cut into batches of rows × longest ≤ budget."""
+def plan(rows: Sequence[Row], budget: int, flat: bool = False) -> list[list[int]]:
+    """Indices of the rows, longest first, cut into batches.
+
+    Args:
+        budget: most tokens of a batch: rows × longest, or their sum where they lie `flat`.
+    """
     order = sorted(range(len(rows)), key=lambda i: (-rows[i].length, i))
     batches: list[list[int]] = []
-    widest = 0
+    taken = room = 0
     for index in order:
-        if batches and (len(batches[-1]) + 1) * widest <= budget:
+        size = rows[index].length
+        if batches and taken + (size if flat else room) <= budget:
             batches[-1].append(index)
+            taken += size if flat else room
         else:
             batches.append([index])
-            widest = rows[index].length
+            taken = room = size
     return batches
 
 
@@ -104,80 +90,61 @@ def _aligned(width: int) -> int:
     return wide if wide <= 1.05 * width else -(-width // 8) * 8
 
 
-def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
-    """Builds the tensors of a batch."""
-    width = _aligned(max(row.length for row in rows))
-    tokens = torch.full((len(rows), width), pad)
+def _flat_width(total: int) -> int:
+    """A power of two: a compiled kernel meets few widths."""
+    return max(128, 1 << (total - 1).bit_length())
+
+
+def collate(rows: Sequence[Row], pad: int, device: torch.device, flat: bool = False) -> Batch:
+    """Builds the tensors of a batch.
+
+    Args:
+        flat: all rows in one line, instead of a line each padded to the longest.
+    """
+    lengths = [row.length for row in rows]
+    width = _flat_width(sum(lengths)) if flat else _aligned(max(lengths))
+    tokens = torch.full((1 if flat else len(rows), width), pad)
     positions = torch.zeros_like(tokens)
     segments = torch.full_like(tokens, -1)
+    belongs = torch.full_like(tokens, -1) if flat else torch.arange(len(rows))[:, None]
     sources: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
-    count = 0
+    count = start = 0
     for number, row in enumerate(rows):
+        line = 0 if flat else number
         last = len(row.prompt) - 1
-        at = len(row.prompt)
-        flat = list(row.prompt)
-        where = list(range(at))
-        part = [0] * at
+        at = start + len(row.prompt)
+        ids = list(row.prompt)
+        where = list(range(len(row.prompt)))
+        part = [0] * len(row.prompt)
         for k, completion in enumerate(row.completions, start=1):
             fed = len(completion) - 1
-            flat.extend(completion[:-1])
+            ids.extend(completion[:-1])
             where.extend(range(last + 1, last + 1 + fed))
             part.extend([k] * fed)
-            sources.append(number * width + last)
-            sources.extend(range(number * width + at, number * width + at + fed))
+            sources.append(line * width + start + last)
+            sources.extend(range(line * width + at, line * width + at + fed))
             targets.extend(completion)
             owners.extend([count] * len(completion))
             at += fed
             count += 1
-        tokens[number, :at] = torch.tensor(flat)
-        positions[number, :at] = torch.tensor(where)
-        segments[number, :at] = torch.tensor(part)
+        tokens[line, start:at] = torch.tensor(ids)
+        positions[line, start:at] = torch.tensor(where)
+        segments[line, start:at] = torch.tensor(part)
+        if flat:
+            belongs[0, start:at] = number
+            start = at
     return Batch(
         tokens=tokens.to(device),
         positions=positions.to(device),
         segments=segments.to(device),
+        rows=belongs.expand_as(tokens).to(device),
         sources=torch.tensor(sources, device=device),
         targets=torch.tensor(targets, device=device),
         owners=torch.tensor(owners, device=device),
         completions=count,
     )
-
-
-def block_mask(batch: Batch, window: int | None = None) -> Tensor:
-    """(rows, length, length) bool: which key (last axis) each query may see.
-
-    Args:
-        window: a sliding window sees only keys less than `window` positions back.
-    """
-    length = batch.tokens.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=batch.tokens.device).tril()
-    keys, queries = batch.segments[:, None, :], batch.segments[:, :, None]
-    allowed = causal & ((keys == 0) | (keys == queries))
-    if window is not None:
-        allowed &= batch.positions[:, :, None] - batch.positions[:, None, :] < window
-    return allowed
-
-
-def attention_masks(policy: Policy, batch: Batch) -> Tensor | dict[str, Tensor]:
-    """The mask in the form that the architecture takes: one, or one per kind of layer."""
-    config = policy.base.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if getattr(config, "use_sliding_window", True) is False:
-        window = None
-    if kinds:
-        windows = {"full_attention": None, "sliding_attention": window}
-        return {kind: _additive(block_mask(batch, windows[kind]), policy.dtype) for kind in kinds}
-    return _additive(block_mask(batch, window), policy.dtype)
-
-
-def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    # Made once for all layers: scaled_dot_product_attention would turn a boolean into it at each.
-    lowest = torch.finfo(dtype).min
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    return mask.masked_fill_(~allowed, lowest)[:, None]
 
 
 def hidden_states(policy: Policy, batch: Batch) -> Tensor:
@@ -227,13 +194,15 @@ def plain_logprobs(policy: Policy, prompt: Tokens, completion: Tokens) -> Tensor
 
 
 def can_pack(policy: Policy) -> bool:
-    """Whether packed rows give this architecture's own numbers; tried once, on a small row.
+    """Whether packed rows give this architecture's own numbers; tried once, on two small rows.
 
     Recurrent models, ALiBi, heads with a scale of their own and whatever else does not fit shows
     up as an error or as a difference, so no list of architectures has to be kept. Says so once.
+    On a GPU, FlexAttention over one long line is tried first.
     """
     if policy.packs is None:
-        policy.packs = _tried(policy)
+        policy.flex = policy.device.type == "cuda" and can_flex(policy)
+        policy.packs = policy.flex or _tried(policy)
         if not policy.packs:
             warnings.warn(
                 f"{policy.base.config.model_type}: this architecture does not take the block mask; "
@@ -243,21 +212,61 @@ def can_pack(policy: Policy) -> bool:
     return policy.packs
 
 
+def can_flex(policy: Policy) -> bool:
+    """Whether FlexAttention runs here and gives this architecture's own numbers."""
+    policy.flex = True
+    try:
+        return _tried(policy)
+    finally:
+        policy.flex = False
+
+
+def flex_learns(policy: Policy) -> bool:
+    """Whether FlexAttention's backward runs here and gives the masked kernel's gradient."""
+    weight = policy.base.get_input_embeddings().weight
+    asked, usual = weight.requires_grad, policy.flex
+    weight.requires_grad_(True)
+    found = []
+    try:
+        for policy.flex in (True, False):
+            with packed_attention(policy), torch.enable_grad():
+                batch = collate(_trial_rows(policy), 0, policy.device, policy.flex)
+                total = logprobs(policy, batch)[0].sum()
+                found.append(torch.autograd.grad(total, weight)[0].double())
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    finally:
+        policy.flex = usual
+        weight.requires_grad_(asked)
+    off = (found[0] - found[1]).norm() / found[1].norm()
+    return bool(off <= _tolerance(policy))
+
+
+def _trial_rows(policy: Policy) -> list[Row]:
+    ids = [(7 * i * i + 3 * i + 1) % policy.vocabulary for i in range(18)]
+    return [
+        Row(tuple(ids[:6]), (tuple(ids[6:11]), tuple(ids[11:]))),
+        Row(tuple(ids[3:5]), (tuple(ids[5:9]), tuple(ids[9:12]))),
+    ]
+
+
+def _tolerance(policy: Policy) -> float:
+    return 1e-3 if policy.dtype in (torch.float32, torch.float64) else 0.1
+
+
 def _tried(policy: Policy) -> bool:
-    size = policy.vocabulary
-    ids = [(7 * i * i + 3 * i + 1) % size for i in range(18)]
-    row = Row(tuple(ids[:6]), (tuple(ids[6:11]), tuple(ids[11:])))
-    tolerance = 1e-3 if policy.dtype in (torch.float32, torch.float64) else 0.1
+    rows = _trial_rows(policy)
     training = policy.model.training
     policy.model.eval()
     try:
         with torch.no_grad():
-            batch = collate([row], 0, policy.device)
-            packed = logprobs(policy, batch)[0].double()
-            plain = [plain_logprobs(policy, row.prompt, c).double() for c in row.completions]
-    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError):
+            with packed_attention(policy):
+                batch = collate(rows, 0, policy.device, policy.flex)
+                packed = logprobs(policy, batch)[0].double()
+            plain = [plain_logprobs(policy, r.prompt, c) for r in rows for c in r.completions]
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ImportError):
         return False
     finally:
         policy.model.train(training)
-    expected = torch.cat(plain)
-    return bool((packed - expected).abs().max() <= tolerance * (1 + expected.abs().max()))
+    expected = torch.cat(plain).double()
+    return bool((packed - expected).abs().max() <= _tolerance(policy) * (1 + expected.abs().max()))

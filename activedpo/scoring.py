@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from activedpo.attention import packed_attention
 from activedpo.encoding import EncodedPair, check_ids, encode_pairs
 from activedpo.errors import OutOfMemory
 from activedpo.loading import Policy, load
@@ -138,9 +139,9 @@ def score_rows(
     budget = budget or default_budget(policy.device)
     logp: list[np.ndarray] = [np.empty(0)] * len(rows)
     pooled: list[np.ndarray] = [np.empty(0)] * len(rows)
-    queue = plan(rows, budget if packs else 1)
+    queue = plan(rows, budget if packs else 1, policy.flex)
     done = 0
-    with _evaluating(policy):
+    with _evaluating(policy), packed_attention(policy):
         while queue:
             indices = queue.pop(0)
             chosen = [rows[i] for i in indices]
@@ -174,7 +175,7 @@ def _evaluating(policy: Policy) -> Iterator[None]:
 def _packed(
     policy: Policy, rows: Sequence[Row], hidden: bool
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    batch = collate(rows, int(policy.tokenizer.pad_token_id or 0), policy.device)
+    batch = collate(rows, int(policy.tokenizer.pad_token_id or 0), policy.device, policy.flex)
     values, states = logprobs(policy, batch)
     sums = sum_by_owner(values.double(), batch).cpu().numpy()
     means = np.zeros((batch.completions, 0), dtype=np.float32)

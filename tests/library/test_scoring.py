@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -11,10 +11,12 @@ import torch
 
 import activedpo as ad
 import activedpo.scoring
+from activedpo.attention import block_mask
 from activedpo.encoding import encode_pairs
 from activedpo.errors import ContextOverflow, OutOfMemory, TokenizerMismatch
 from activedpo.loading import Policy
-from activedpo.packing import Row, block_mask, collate, plain_logprobs, plan
+from activedpo.packed import Example, PackedStep, StepSettings
+from activedpo.packing import Row, can_flex, collate, flex_learns, plain_logprobs, plan
 from activedpo.trainable import trainable_copy
 from tests.library.conftest import random_pairs
 
@@ -262,10 +264,74 @@ def test_a_window_counts_positions_and_not_columns() -> None:
     assert last.nonzero().flatten().tolist() == [5, 6, 7]
 
 
-def test_batches_keep_the_budget() -> None:
+def test_rows_in_one_line_do_not_see_each_other() -> None:
+    rows = [Row((1, 2), ((3, 4), (5, 6))), Row((7,), ((8, 9), (1, 2)))]
+    batch = collate(rows, 0, torch.device("cpu"), flat=True)
+    drawn = """
+        x.......
+        xx......
+        xxx.....
+        xx.x....
+        ....x...
+        ....xx..
+        ....x.x."""
+    mask = block_mask(batch)[0, :7, :8]
+    assert ["".join(".x"[int(seen)] for seen in row) for row in mask] == drawn.split()
+    assert batch.tokens[0].tolist()[:8] == [1, 2, 3, 5, 7, 8, 1, 0]
+    assert batch.positions[0].tolist()[:7] == [0, 1, 2, 2, 0, 1, 1]
+    assert batch.sources.tolist() == [1, 2, 1, 3, 4, 5, 4, 6]
+
+
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """FlexAttention by its reference in plain operations: a GPU compiles it, tests need not."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*flex_attention called without torch.compile.*")
+        torch.compiler.set_stance("force_eager")
+        yield
+        torch.compiler.set_stance("default")
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("arch", ["llama", "qwen3", "mistral", "gemma2", "gemma3_text"])
+def test_flex_attention_in_one_line_gives_the_same_numbers(
+    uncompiled: None, make_policy: MakePolicy, arch: str, lora: bool
+) -> None:
+    policy = make_policy(arch=arch)
+    if lora:
+        policy = with_random_adapter(policy)
+    pairs = random_pairs(9)
+    assert can_flex(policy)
+    policy.packs = policy.flex = True
+    scores = ad.score_pairs(policy, pairs, token_budget=300)
+    ours = np.stack([scores.logp_a, scores.logp_b], axis=1)
+    assert ours == pytest.approx(one_at_a_time(policy, pairs), rel=1e-5)
+    assert policy.base.config._attn_implementation != "flex_attention"  # only while it computes
+
+
+def test_training_leaves_a_kernel_that_has_no_backward(
+    uncompiled: None, make_policy: MakePolicy
+) -> None:
+    # FlexAttention has none on a CPU: the trial finds out, and the steps are the masked kernel's.
+    policy = trainable_copy(make_policy(), lora=4, seed=0)
+    policy.packs = policy.flex = True
+    assert not flex_learns(policy)
+    assert policy.flex, "a trial changes nothing"
+    step = PackedStep(policy, StepSettings(beta=0.1))
+    assert not policy.flex
+    examples = [
+        Example(i, None, Row(e.prompt, (e.a, e.b)), 1.0, 1.0, -9.0, -9.0)
+        for i, e in enumerate(encode_pairs(policy, random_pairs(4)))
+    ]
+    assert np.isfinite(step(examples, 1e-3)["loss"])
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_batches_keep_the_budget(flat: bool) -> None:
     rows = [Row((1,) * n, ((1,), (1,))) for n in (5, 60, 7, 30, 31, 2, 9)]
-    batches = plan(rows, budget=64)
+    batches = plan(rows, budget=64, flat=flat)
     assert sorted(i for batch in batches for i in batch) == list(range(7))
     for batch in batches:
         widest = max(rows[i].length for i in batch)
-        assert len(batch) == 1 or len(batch) * widest <= 64
+        taken = sum(rows[i].length for i in batch) if flat else len(batch) * widest
+        assert len(batch) == 1 or taken <= 64
