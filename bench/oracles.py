@@ -2,9 +2,10 @@
 
 - LLM judge against a local endpoint with 200 ms latency, 32 requests at a time, beside its peer in
   the same run: the bare loop of 32 requests over httpx that stores nothing. Ideal: 160 a second.
-- REST oracle through ``activedpo.client`` on imported pairs, claims of 100 and answers of 500.
+- REST oracle through ``activedpo.client`` on imported pairs, claims of 100 and answers of 500, in
+  one thread, beside the same with a call for every answer.
 
-Writes ``bench/results/oracles.json``.
+Writes ``bench/results/oracles.json`` and ``bench/results/rest_oracle.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import datetime as dt
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,14 +24,14 @@ from typing import Any
 
 import httpx
 
-from activedpo.client import Answer, Client
+from activedpo.client import MOST_ANSWERS, MOST_CLAIMS, Answer, Client
 from activedpo.oracles import templates
 from activedpo.testing import tiny_model
 from app.stack.redis import free_port
 from tests.oracles.weather import GOOD, Server
 from tests.stack.conftest import Stack
 
-RESULT = Path(__file__).parent / "results" / "oracles.json"
+RESULTS = Path(__file__).parent / "results"
 LATENCY, AT_A_TIME, KEY = 0.2, 32, "a-key-for-benchmarks-0123456789"
 
 
@@ -84,25 +86,30 @@ async def bare_loop(server: Server, questions: int) -> float:
         return questions / (time.perf_counter() - started)
 
 
-def rest_oracle(client: Client, model: str, pairs: int) -> float:
-    """Labels a second of a client that decides at once."""
+def rest_oracle(client: Client, model: str, pairs: int, at_a_time: int = MOST_ANSWERS) -> float:
+    """Labels a second of a client that decides at once, from the first claim to the last label."""
     at = project(client, model, pairs)
     started = time.perf_counter()
     held: list[Answer] = []
     done = 0
     while done < pairs:
-        claims = client.claims(at, 100)
+        claims = client.claims(at, MOST_CLAIMS)
         held += [Answer(claim.id, "left") for claim in claims]
-        if len(held) >= 500 or not claims:
-            outcomes = client.answer(*held)
-            assert all(outcome.status == 201 for outcome in outcomes)
+        if len(held) >= at_a_time or not claims:
+            for start in range(0, len(held), at_a_time):
+                outcomes = client.answer(*held[start : start + at_a_time])
+                assert all(outcome.status == 201 for outcome in outcomes)
             done, held = done + len(held), []
-    return pairs / (time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    while client.get(f"/projects/{at}/rounds")["items"][0]["state"] not in ("done", "failed"):
+        time.sleep(0.2)  # the training is none of this, nor of what is measured next
+    return pairs / seconds
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["judge", "rest"], help="default: both")
     parser.add_argument("--pairs", type=int, default=1_600)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
@@ -115,36 +122,58 @@ def main() -> None:
         try:
             stack.printed("API key")
             with Client(f"http://127.0.0.1:{stack.port}", KEY) as client:
-                figures = measured(client, model, server, given.pairs, given.repeats)
+                if given.only != "rest":
+                    write("oracles", judges(client, model, server, given.pairs, given.repeats))
+                if given.only != "judge":
+                    write("rest_oracle", rest(client, model, 2 * given.pairs, given.repeats))
         finally:
             stack.end()
             server.close()
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
 
 
-def measured(
-    client: Client, model: str, server: Server, pairs: int, repeats: int
-) -> dict[str, Any]:
-    """All figures, each run beside its peer."""
+def write(name: str, figures: dict[str, Any]) -> None:
+    """Into the folder of results, with what it was measured on."""
+    said = {
+        "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m bench.oracles", *sys.argv[1:]]),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": round(os.getloadavg()[0], 1),
+        "unit": "labels a second",
+        **figures,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(said, indent=2) + "\n")
+    print(json.dumps(said, indent=2))
+
+
+def judges(client: Client, model: str, server: Server, pairs: int, repeats: int) -> dict[str, Any]:
+    """The attached judge, each run beside its peer."""
     runs = [
         {
             "llm_judge": llm_judge(client, model, server, pairs),
             "bare_loop": asyncio.run(bare_loop(server, pairs)),
-            "rest_oracle": rest_oracle(client, model, 2 * pairs),
         }
         for _ in range(repeats)
     ]
-    return {
-        "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load": round(os.getloadavg()[0], 1),
-        "unit": "labels a second",
-        "ideal": AT_A_TIME / LATENCY,
-        "pairs": pairs,
-        "runs": [{name: round(value, 1) for name, value in run.items()} for run in runs],
-    }
+    return {"ideal": AT_A_TIME / LATENCY, "pairs": pairs, "runs": rounded(runs)}
+
+
+def rest(client: Client, model: str, pairs: int, repeats: int) -> dict[str, Any]:
+    """An oracle from outside, in batches and one by one."""
+    runs = [
+        {
+            "in_batches": rest_oracle(client, model, pairs),
+            "one_by_one": rest_oracle(client, model, pairs // 20, at_a_time=1),
+            "load": os.getloadavg()[0],
+        }
+        for _ in range(repeats)
+    ]
+    return {"pairs": pairs, "runs": rounded(runs)}
+
+
+def rounded(runs: list[dict[str, float]]) -> list[dict[str, float]]:
+    """To what the measurement is worth."""
+    return [{name: round(value, 1) for name, value in run.items()} for run in runs]
 
 
 if __name__ == "__main__":
