@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -114,7 +116,9 @@ def test_lost_replies_double_nothing(lab: Make, site: str) -> None:
     assert len(it.claims("live")) == 3
 
 
-def run(site: str, it: Any, folder: Path, *more: str) -> subprocess.Popen[str]:
+def run(
+    site: str, it: Any, folder: Path, *more: str, stderr: int = subprocess.STDOUT
+) -> subprocess.Popen[str]:
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-m", "app.cli", "oracle", "run", "mine:judge"]
     options = ["--url", site, "--project", str(it.project_id), *more]
@@ -123,7 +127,7 @@ def run(site: str, it: Any, folder: Path, *more: str) -> subprocess.Popen[str]:
         cwd=folder,
         env=os.environ | {"ACTIVEDPO_ORACLE_KEY": it.key, "PYTHONPATH": root},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
     )
 
@@ -155,6 +159,24 @@ def test_it_ends_in_good_order(lab: Make, site: str, tmp_path: Path) -> None:
     assert f"{len(labels)} answers sent" in output
     assert 0 < len(labels) < 100
     assert it.claims("live") == []
+
+
+def test_a_terminal_shows_a_bar(lab: Make, site: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def judge(prompt, left, right):\n    return 1.0\n")
+    it = lab(20)
+    it.open()
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = run(site, it, tmp_path, "--once", stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal's end is an error on Linux
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert re.search(rb"20 labels.*abstained=0", shown)
 
 
 def test_a_function_that_fails_gives_its_pairs_back(lab: Make, site: str, tmp_path: Path) -> None:
