@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from sqlalchemy import text
+
 from app.database import get_engine, transaction
-from app.models import Claim
+from app.labelling import queries
+from app.models import Claim, Preference, PreferenceVersion
 
 Make = Callable[..., Any]
 
@@ -22,6 +25,82 @@ def test_a_batch_completes_a_round(lab: Make) -> None:
     assert len({one["id"] for one in said}) == 6
     assert it.round().state == "training"
     assert len(it.labels()) == 6
+
+
+def test_a_batch_leaves_the_same_record_as_one_by_one(lab: Make) -> None:
+    said = [
+        {"choice": "left", "strength": 3, "p_left": 0.1 + 0.7, "rationale": "clear — “so”"},
+        {
+            "choice": "right",
+            "p_left": 1e-300,
+            "judge": {"name": "j", "deep": [1, None, {"x": 0.1}]},
+        },
+        {"choice": "tie", "seconds": 1.5, "flags": ["unsafe", "broken", "unsafe"]},
+        {"choice": "both_bad", "flags": ["personal_data"]},
+        {"choice": "left"},
+    ]
+    records = []
+    for together in (True, False):
+        it = lab(len(said))
+        it.open()
+        claims = [one["id"] for one in it.claim(len(said))]
+        if together:
+            items = [{"claim": c, **one} for c, one in zip(claims, said, strict=True)]
+            told = it.answer(items)
+            assert [one.pop("status") for one in told] == [201] * len(said)
+        else:
+            told = [
+                it.client.post(f"/api/v1/claims/{c}/preference", json=one).json()
+                for c, one in zip(claims, said, strict=True)
+            ]
+        pages = it.client.get(f"{it.at}/preferences").json()["items"]
+        assert {one["id"]: one["created_at"] for one in told} == {
+            one["id"]: one["created_at"] for one in pages
+        }
+        with transaction() as s:
+            rows = [
+                (s.get_one(Preference, one["id"]), s.get_one(PreferenceVersion, (one["id"], 1)))
+                for one in told
+            ]
+        for claim in it.claims("answered"):
+            assert str(claim.id) in claims
+        assert {pair.state for pair in it.pairs()} == {"answered"}
+        assert it.round().state == "training"
+        records.append([(_plain(one), _plain(version)) for one, version in rows])
+    assert records[0] == records[1]
+    assert records[0][0][0]["p_left"] == 0.1 + 0.7
+
+
+OWN = {"id", "preference_id", "project_id", "round_id", "pair_id", "claim_id", "person_id"}
+OWN |= {"created_at", "updated_at", "frozen_in", "left_is", "chosen"}
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """What was said, without what is each record's own: ids, times and sides drawn at random."""
+    values = {c.name: getattr(row, c.name) for c in row.__table__.columns if c.name not in OWN}
+    if "seconds" in values and values["seconds"] != 1.5:
+        values["seconds"] = values["seconds"] > 0  # since the claim
+    return values
+
+
+def test_claiming_looks_at_a_pair_by_the_pair(lab: Make) -> None:
+    """Whatever the statistics say: read by the person, every pair costs all of their claims."""
+    it = lab(3)
+    round_id = it.open()
+    unknown = {"project": it.project_id, "round": round_id, "person": it.owner_id, "count": 2}
+    values = {**unknown, "seconds": 60, "reviewer": False, "behind": None}
+    with transaction() as s:
+        (plan,) = s.execute(text(f"EXPLAIN (FORMAT JSON) {queries._TAKE.text}"), values).one()
+    looks = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == "claims"]
+    looks = [node for node in looks if node["Node Type"] != "ModifyTable"]
+    assert looks
+    assert all("pair_id" in str(node.get("Index Cond")) for node in looks), looks
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for one in node.get("Plans", []):
+        yield from _nodes(one)
 
 
 def test_every_item_has_a_status_of_its_own(lab: Make) -> None:
