@@ -1,7 +1,8 @@
-"""Text that Postgres can keep: no NUL, no lone surrogate, in any string however deep."""
+"""What Postgres can keep: no NUL and no lone surrogate in any string, no NaN, however deep."""
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
@@ -22,12 +23,14 @@ def check(value: Any) -> Any:
     """The value as it came.
 
     Raises:
-        ValueError: a string in it cannot be stored.
+        ValueError: a string or number in it cannot be stored.
     """
     if isinstance(value, str):
         problem = fault(value)
         if problem:
             raise ValueError(problem)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("holds a number that is none (NaN or infinite), which is no valid JSON")
     elif isinstance(value, dict):
         for key, item in value.items():
             check(key)
@@ -52,4 +55,4 @@ Words = Annotated[str, BeforeValidator(check), AfterValidator(_not_blank)]
 """A string that can be stored, with something else than white space in it."""
 
 Jsonable = Annotated[dict[str, Any], BeforeValidator(check)]
-"""A JSON object whose strings can all be stored."""
+"""A JSON object whose strings and numbers can all be stored."""

@@ -140,6 +140,22 @@ def test_every_item_has_a_status_of_its_own(lab: Make) -> None:
     assert {one.choice for one in it.labels()} == {"left", "right", "skip"}
 
 
+def test_a_number_that_is_none_spoils_no_other_answer(lab: Make) -> None:
+    it = lab(2)
+    it.open()
+    one, two = (claim["id"] for claim in it.claim(2))
+    judge = '{"name": "j", "p": [NaN]}'
+    items = [f'{{"claim": "{one}", "choice": "left", "judge": {judge}}}']
+    items.append(f'{{"claim": "{two}", "choice": "left"}}')
+    sent = it.client.post(
+        "/api/v1/claims/preferences",
+        content=f'{{"items": [{", ".join(items)}]}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert [item["status"] for item in sent.json()["items"]] == [422, 201]
+    assert "NaN" in sent.json()["items"][0]["detail"]
+
+
 def test_the_same_claim_twice_in_a_batch_is_one_label(lab: Make) -> None:
     it = lab(2)
     it.open()
