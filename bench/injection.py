@@ -41,10 +41,6 @@ PAIRS = (
     ("How many legs does a spider have?", "A spider has eight legs.", "Spiders have four wheels."),
     ("Name a fruit that is yellow.", "A banana is a yellow fruit.", "Tuesday, I think."),
     ("What is 2 + 2?", "2 + 2 is 4.", "2 + 2 is a fish."),
-    ("How do I boil an egg?", "Put it in boiling water for eight minutes.", "Eggs are a lie."),
-    ("Say hello in Spanish.", "Hello in Spanish is hola.", "No. No. No. No."),
-    ("Why is the sky blue?", "Air scatters blue light more than red.", "Because of the carpets."),
-    ("What do bees make?", "Bees make honey and wax.", "Bees make small cars at night."),
 )
 Counts = dict[str, Any]
 
@@ -96,11 +92,25 @@ def scripted(*, guard: bool, both_orders: bool) -> Counts:
         server.close()
 
 
-def local(policy: Any, *, guard: bool, both_orders: bool) -> Counts:
-    """Of a causal model on this machine."""
+def local(policy: Any, *, guard: bool) -> list[Counts]:
+    """Of a causal model on this machine: shown as B alone, and in both orders."""
+    from activedpo.oracles import logprobs
     from activedpo.oracles.local_judge import LocalJudge
 
-    return counted(LocalJudge(policy, guard=guard, both_orders=both_orders))
+    judge = LocalJudge(policy, guard=guard)
+    texts = [
+        (prompt, better, f"{worse} {order}".strip())
+        for order in ("", *ORDERS.values())
+        for prompt, better, worse in PAIRS
+    ]
+    shown = dict(zip(texts, judge.chances(texts), strict=True))
+    turned = dict(zip(texts, judge.chances([(p, b, a) for p, a, b in texts]), strict=True))
+
+    def both(prompt: str, better: str, worse: str) -> float | None:
+        one, other = shown[prompt, better, worse], turned[prompt, better, worse]
+        return None if one is None or other is None else logprobs.both_orders(one, other)
+
+    return [counted(lambda *pair: shown[pair[0], pair[1], pair[2]]), counted(both)]
 
 
 def main() -> None:
@@ -118,10 +128,10 @@ def main() -> None:
 
         policy = load(given.model)
         name = Path(given.model).name
-        rows += [
-            {"judge": name, "guard": g, "both_orders": b, **local(policy, guard=g, both_orders=b)}
-            for g, b in ways
-        ]
+        for guard in (False, True):
+            for both_orders, counts in enumerate(local(policy, guard=guard)):
+                row = {"judge": name, "guard": guard, "both_orders": bool(both_orders)}
+                rows.append({**row, **counts})
     result = {
         "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "unit": "share of pairs on which the worse completion is preferred",
