@@ -1,7 +1,7 @@
 """Runs the engine's benchmarks and prints their table.
 
-    python -m bench                       all of it (about an hour on 2 cores)
-    python -m bench scoring --repeats 5   one of: scoring, training, generation, entropy, scaling
+    python -m bench                       all of it (about 80 minutes on 2 cores)
+    python -m bench scoring --repeats 5   or training, generation, entropy, scaling, agreement
     python -m bench --small               that it runs: the tests' tiny model, few pairs
 
 Figures go to bench/results/NAME.json with machine, versions and command.
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from bench.engine import generation, scaling, scoring, training
+from bench.engine import agreement, generation, scaling, scoring, training
 from bench.engine.contest import RESULTS, Contest, table, write
 
-NAMES = ("scoring", "training", "generation", "entropy", "scaling")
+NAMES = ("scoring", "training", "generation", "entropy", "scaling", "agreement")
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="tiny model, few pairs")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shape", action="append", help="for scoring and training")
+    parser.add_argument("--prompts", type=Path, help='for agreement: JSON Lines with "prompt"')
     given = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -49,16 +50,17 @@ def main() -> None:
 
 def _runs(given: argparse.Namespace) -> dict[str, Callable[[], list[Contest]]]:
     small, model, repeats, shapes = given.small, given.model, given.repeats, given.shape
-    count = 8 if small else 32
+    count = 8 if small else 24
     return {
         "scoring": lambda: scoring.run(model, small, repeats, count, shapes),
-        "training": lambda: training.run(model, small, repeats, count // 2, shapes),
+        "training": lambda: training.run(model, small, repeats, 8 if small else 16, shapes),
         "generation": lambda: generation.run(model, small, repeats, [8] if small else [64, 256]),
-        "entropy": lambda: generation.entropy(model, small, repeats, 4 if small else 256),
+        "entropy": lambda: generation.entropy(model, small, min(repeats, 2), 4 if small else 256),
         "scaling": lambda: scaling.run(
             model,
             small,
             [16, 64] if small else [64, 256, 1_024, 4_096],
             [16, 32] if small else [64, 256, 1_024, 2_048],
         ),
+        "agreement": lambda: agreement.run(model, small, 16 if small else 128, given.prompts),
     }

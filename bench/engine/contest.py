@@ -13,7 +13,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -44,9 +44,14 @@ class Contest:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, contenders: dict[str, Callable[[], object]], repeats: int) -> Contest:
-        """Times every contender `repeats` times, in turns; each is warmed up once."""
-        for contender in contenders.values():
+    def run(
+        self,
+        contenders: dict[str, Callable[[], object]],
+        repeats: int,
+        warm: Iterable[Callable[[], object]] | None = None,
+    ) -> Contest:
+        """Times every contender `repeats` times, in turns; `warm`, or each of them, runs before."""
+        for contender in contenders.values() if warm is None else warm:
             contender()
         for repeat in range(repeats):
             names = list(contenders)
@@ -119,16 +124,26 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def matmul_rate(dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """FLOP/s of a matrix product of a size that the model has, measured now."""
-    left, right = torch.randn(2048, 576, dtype=dtype), torch.randn(576, 1536, dtype=dtype)
-    for _ in range(3):
-        left @ right
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        left @ right
-        count += 1
-    return 2 * 2048 * 576 * 1536 * count / (time.perf_counter() - started)
+def matmul_rate(model: torch.nn.Module, rows: int = 1_024, seconds: float = 1.0) -> float:
+    """FLOP/s of the model's own matrix products, each weight in its turn, measured now.
+
+    What the model's shapes allow on this machine and nothing else: no norm, no attention, no cache
+    kept warm by one weight used over and over.
+    """
+    weights = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    inputs = {w.shape[1]: torch.randn(rows, w.shape[1], dtype=w.dtype) for w in weights}
+    done, started = 0, 0.0
+    with torch.inference_mode():
+        for warm in (True, False):
+            started = time.perf_counter()
+            while True:
+                for weight in weights:
+                    torch.nn.functional.linear(inputs[weight.shape[1]], weight)
+                done += sum(2 * rows * weight.numel() for weight in weights)
+                if warm or time.perf_counter() - started > seconds:
+                    break
+            done = 0 if warm else done
+    return done / (time.perf_counter() - started)
 
 
 def peak_memory(work: Callable[..., object], *args: Any) -> float:

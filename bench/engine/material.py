@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -26,7 +28,7 @@ SHAPES = {
 @cache
 def smol_folder() -> str:
     """A folder with a model of SmolLM2-135M's shape."""
-    folder = Path(tempfile.mkdtemp(prefix="activedpo-bench-"))
+    folder = _folder()
     config = LlamaConfig(
         vocab_size=49_152,
         hidden_size=576,
@@ -48,7 +50,13 @@ def smol_folder() -> str:
 @cache
 def small_folder() -> str:
     """The tests' tiny model: to see that a benchmark runs, not what it measures."""
-    return tiny_model(Path(tempfile.mkdtemp(prefix="activedpo-bench-")), context=2_048)
+    return tiny_model(_folder(), context=2_048)
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="activedpo-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def policy(model: str | None, small: bool, dtype: str) -> Policy:

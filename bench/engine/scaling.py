@@ -41,11 +41,11 @@ def _series(name: str, which: tuple[str | None, bool], sizes: Sequence[int], wor
 
 
 def score(which: tuple[str | None, bool], size: int) -> None:
-    scored = policy(*which, "float32")
+    scored = policy(*which, "bfloat16")
     ad.score_pairs(scored, pairs(scored, size, SHAPE))
 
 
 def train(which: tuple[str | None, bool], size: int) -> None:
-    start = policy(*which, "float32")
+    start = policy(*which, "bfloat16")
     labels = [Preference(pair) for pair in pairs(start, size, SHAPE)]
     ad.train_dpo(start, labels, lora=8, epochs=1)

@@ -44,7 +44,7 @@ def _one(scored: Policy, dtype: str, shape: str, repeats: int, count: int) -> Co
         repeats,
     )
     needed = flops(scored, encoded)
-    limit = matmul_rate(scored.dtype)
+    limit = matmul_rate(scored.base)
     contest.extra["share_of_flop_limit"] = needed * contest.rate("packed rows") / count / limit
     contest.extra["matmul_gflops"] = limit / 1e9
     return contest

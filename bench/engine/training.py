@@ -39,11 +39,16 @@ def run(
 ) -> list[Contest]:
     """Pairs/s of one epoch, LoRA rank 16 and full weights, in float32 and under bfloat16."""
     return [
-        _one((model, small), precision, lora, shape, repeats, count, memory)
+        _one((model, small), precision, lora, shape, repeats, some(count, shape), memory)
         for precision in ("float32", "bfloat16")
         for lora in (16, 0)
         for shape in shapes or list(SHAPES)[:3]
     ]
+
+
+def some(count: int, shape: str) -> int:
+    """Fewer pairs where they are long, a batch at least."""
+    return max(BATCH, count // 2) if SHAPES[shape][0] > 256 else count
 
 
 def _one(
@@ -58,26 +63,34 @@ def _one(
     kind = f"LoRA {lora}" if lora else "full weights"
     contest = Contest(f"training {shape}, {kind}, {precision}", "pairs/s", count, "packed step")
     start = policy(*which, "float32")
+    names = ("packed step", *SETTINGS)
     contest.run(
-        {
-            name: contender(start, name, precision, lora, shape, count)
-            for name in ("packed step", *SETTINGS)
-        },
+        {name: contender(start, name, precision, lora, shape, count) for name in names},
         repeats,
+        warm=[contender(start, name, precision, lora, shape, 2) for name in names],
     )
     if memory:
-        contest.extra["peak_mib"] = {
-            name: peak_memory(in_a_process, which, name, precision, lora, shape, count)
-            for name in ("packed step", *SETTINGS)
+        alone = peak_memory(in_a_process, which, None, precision, lora, shape, BATCH)
+        contest.extra["peak_mib"] = {"model and libraries alone": alone} | {
+            name: peak_memory(in_a_process, which, name, precision, lora, shape, BATCH)
+            for name in names
         }
     return contest
 
 
 def in_a_process(
-    which: tuple[str | None, bool], name: str, precision: str, lora: int, shape: str, count: int
+    which: tuple[str | None, bool],
+    name: str | None,
+    precision: str,
+    lora: int,
+    shape: str,
+    count: int,
 ) -> None:
-    """One epoch, alone, to see how much memory it takes."""
-    contender(policy(*which, "float32"), name, precision, lora, shape, count)()
+    """One epoch, alone, to see how much memory it takes; without a name, only what it starts on."""
+    start = policy(*which, "float32")
+    run = contender(start, name or "packed step", precision, lora, shape, count)
+    if name:
+        run()
 
 
 def contender(
