@@ -103,7 +103,10 @@ def transaction() -> Iterator[Session]:
 
 
 def _request_session() -> Iterator[Session]:
+    from app import skew
+
     with transaction() as session:
+        skew.check_again(session.connection())
         yield session
         faults.point("request.committing")
     faults.point("request.committed")

@@ -82,6 +82,12 @@ class TooMany(Problem):
     status, title = 429, "Too many requests"
 
 
+class Unavailable(Problem):
+    """It cannot be done now; the same may work later."""
+
+    status, title = 503, "Not available"
+
+
 def document(status: int, title: str, detail: str, **extra: Any) -> JSONResponse:
     """A problem document; the body is the contract's: type, title, status, detail."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra}

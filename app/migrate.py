@@ -8,7 +8,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+
+from app.errors import Conflict
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
 
@@ -22,18 +24,35 @@ def config() -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the database to ``revision``; a lock keeps two starts from racing."""
+    """Bring the database to ``revision``; a lock keeps two starts from racing.
+
+    Raises:
+        Conflict: a newer version of the code has migrated it.
+    """
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_lock(4711002)")
         try:
             cfg = config()
             cfg.attributes["connection"] = connection
+            _known(connection, cfg)
             command.upgrade(cfg, revision)
             connection.commit()
         finally:
             connection.rollback()
             connection.exec_driver_sql("SELECT pg_advisory_unlock(4711002)")
             connection.commit()
+
+
+def _known(connection: Connection, cfg: Config) -> None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    connection.commit()
+    scripts = ScriptDirectory.from_config(cfg)
+    if found is not None and found not in {s.revision for s in scripts.walk_revisions()}:
+        raise Conflict(
+            f"The database is at revision {found}, which this version of ActiveDPO (at "
+            f"{scripts.get_current_head()}) does not know: a newer version has migrated it. "
+            "Start that version, or restore the backup from before its upgrade."
+        )
 
 
 def head() -> str | None:

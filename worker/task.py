@@ -1,4 +1,5 @@
-"""What every Celery task gets: a log context, one line for an error, no retry of its own.
+"""What every Celery task gets: a log context, one line for an error, no retry of its own, and
+no work on a database of another version.
 
 A task that fails is not repeated by Celery: it was a wake-up call, and the reconciler makes the
 next one.
@@ -13,6 +14,9 @@ from collections.abc import Callable
 import structlog
 from celery.exceptions import Ignore
 
+from app import skew
+from app.database import get_engine
+
 log = structlog.get_logger()
 
 
@@ -24,7 +28,12 @@ def task(function: Callable[..., None]) -> Callable[..., None]:
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(task=function.__name__, args=list(args)):
             try:
+                with get_engine().connect() as connection:
+                    skew.check_again(connection)
                 function(*args)
+            except skew.SkewError as error:
+                log.error("work_refused", reason=error.detail)
+                return
             except Exception as error:
                 log.exception("task_failed")
                 raise Ignore from error

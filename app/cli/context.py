@@ -30,9 +30,23 @@ def use_database() -> None:
 
     Raises:
         Failure: neither is there.
+        SkewError: its schema is of another version.
+    """
+    use_schema()
+    import app.models  # noqa: F401  (every table, or foreign keys lead nowhere)
+
+
+def use_schema() -> None:
+    """Find the database and see that its schema is this version's.
+
+    Raises:
+        Failure: there is none.
+        SkewError: its schema is of another version.
     """
     find_database()
-    import app.models  # noqa: F401  (every table, or foreign keys lead nowhere)
+    from app import skew
+
+    skew.check_at_start()
 
 
 def find_database() -> None:

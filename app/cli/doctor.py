@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import FAILED, Failure, show_json, show_table, use_database
+from app.cli.context import FAILED, Failure, find_database, show_json, show_table
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -108,7 +108,7 @@ def database(_: Settings) -> list[Finding]:
     from app.database import get_engine
 
     try:
-        use_database()
+        find_database()
         with get_engine().connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
         current, head = migrate.current(get_engine()), migrate.head()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import IN_USE, Failure, become, find_database, use_database
+from app.cli.context import IN_USE, Failure, become, find_database, use_schema
 
 
 def up(
@@ -36,7 +36,7 @@ def serve() -> None:
 
     from app.settings import get_settings
 
-    find_database()
+    use_schema()
     settings = get_settings()
     uvicorn.run(
         "app.main:create_app",
@@ -57,7 +57,7 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 4,
 ) -> None:
     """Run a Celery worker alone: generation, training, evaluation."""
-    find_database()
+    use_schema()
     flags = ["-Q", queues, "--pool", "threads", "--concurrency", str(concurrency)]
     # Workers have nothing to tell each other: what there is to do is in the database
     flags += ["--without-gossip", "--without-mingle"]
@@ -66,7 +66,7 @@ def worker(
 
 def beat() -> None:
     """Run the clock alone: it wakes the reconciler; one of them is enough for all machines."""
-    find_database()
+    use_schema()
     # At INFO it writes a line for every look of the reconciler
     level = "WARNING" if _level() == "INFO" else _level()
     os.environ["ACTIVEDPO_LOG_LEVEL"] = level
@@ -77,7 +77,7 @@ def migrate() -> None:
     """Bring the database's schema up to date; make the admin and key the environment names."""
     from app.stack import bootstrap
 
-    use_database()
+    find_database()
     bootstrap.migrate()
 
 

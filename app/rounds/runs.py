@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import jobs, skew
 from app.rounds import events, queries, stages
 from app.rounds.models import Round, Run
 
@@ -53,10 +53,14 @@ def take(session: Session, owner: str, lease_seconds: float, kinds: Sequence[str
         owner: ``hostname:pid:uuid`` of the worker process.
         lease_seconds: how long the hold lasts without :func:`renew`.
         kinds: the kinds of run this worker does.
+
+    Raises:
+        SkewError: the database is another version's; nothing was taken.
     """
     run_id = session.scalar(_TAKE, {"owner": owner, "seconds": lease_seconds, "kinds": list(kinds)})
     if run_id is None:
         return None
+    skew.check(session.connection())
     return session.get_one(Run, run_id, populate_existing=True)
 
 
