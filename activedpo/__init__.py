@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from activedpo.entropy import prompt_entropy
     from activedpo.generation import generate, generate_pairs
     from activedpo.loading import Policy, load
+    from activedpo.progress import bar
     from activedpo.scoring import score_pairs
     from activedpo.training import train_dpo
 
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Policy": "activedpo.loading",
     "acquire": "activedpo.acquisition",
+    "bar": "activedpo.progress",
     "generate": "activedpo.generation",
     "generate_pairs": "activedpo.generation",
     "load": "activedpo.loading",
@@ -41,6 +43,7 @@ __all__ = [
     "Scores",
     "TrainResult",
     "acquire",
+    "bar",
     "generate",
     "generate_pairs",
     "load",
