@@ -37,6 +37,8 @@ class Accelerator:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._ended = False
+        self.clock: dict[str, Any] = {}
+        """How long the last run took in the child, and when it reached each stage; seconds."""
 
     @property
     def pid(self) -> int | None:
@@ -64,6 +66,7 @@ class Accelerator:
                 if "progress" in message:
                     progress(message["progress"])
                 elif "done" in message:
+                    self.clock = message["done"]
                     return pipe.recv_bytes()
                 else:
                     raise _failure(message)

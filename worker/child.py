@@ -51,7 +51,8 @@ def main(fd: int, parent: int) -> None:
 
 def _do(kind: str, work: bytes, models: Models, report: Report) -> list[bytes]:
     try:
-        return [orjson.dumps({"done": True}), COMPUTE[kind](work, models, report)]
+        outcome = COMPUTE[kind](work, models, report)
+        return [orjson.dumps({"done": report.clock()}), outcome]
     except (ActiveDPOError, artifacts.DamagedArtifactError) as error:
         return [_failed(str(error), final=True)]
     except Exception as error:

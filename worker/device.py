@@ -122,7 +122,7 @@ class Device:
             log.warning("run_given_up", error=type(error).__name__)
             self._close(run, lambda session, mine: runs.give_up(session, mine, why))
         else:
-            log.info("run_done")
+            log.info("run_done", seconds=self.accelerator.clock.get("seconds"))
 
     def _carry_out(self, run: Run) -> None:
         job, settings = JOBS[run.kind], get_settings()
@@ -149,7 +149,7 @@ class Device:
                 if hold.lost.is_set():
                     raise HoldLostError from error
                 raise
-        _publish(job, run, work, outcome)
+        _publish(job, run, work, outcome, self.accelerator.clock)
         if run.kind == "train":
             train.clear_scratch(run)
 
@@ -168,9 +168,10 @@ def _loaded(job: Job, run: Run) -> Any:
         return job.load(session, run)
 
 
-def _publish(job: Job, run: Run, work: Any, outcome: Any) -> None:
+def _publish(job: Job, run: Run, work: Any, outcome: Any, clock: dict[str, Any]) -> None:
     def write(session: Session, mine: Run) -> None:
         job.store(session, mine, work, outcome)
+        mine.output = {**mine.output, "clock": clock}
         session.flush()
         faults.point(f"{run.kind}.committing")
 

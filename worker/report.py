@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 import orjson
 
@@ -18,8 +19,10 @@ class Report:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        self._begun_at = time.monotonic()
         self._sent_at = 0.0
         self._stage = ""
+        self._reached: dict[str, float] = {}
 
     def __call__(
         self, stage: str, done: int = 0, total: int = 0, checkpoint: str | None = None
@@ -29,9 +32,14 @@ class Report:
         if soon and stage == self._stage and checkpoint is None:
             return
         self._sent_at, self._stage = now, stage
+        self._reached.setdefault(stage, round(now - self._begun_at, 3))
         progress = {"stage": stage, "done": done, "total": total, "checkpoint": checkpoint}
         self._pipe.send_bytes(orjson.dumps({"progress": progress}))
         faults.point(f"child.{stage}")
+
+    def clock(self) -> dict[str, Any]:
+        """Seconds since the work came: until each stage's first report, and in all."""
+        return {"reached": self._reached, "seconds": round(time.monotonic() - self._begun_at, 3)}
 
     def of(self, stage: str) -> Callable[[int, int], None]:
         """A callback ``(done, total)`` for one stage."""

@@ -57,6 +57,12 @@ def test_two_rounds_from_prompts_to_policies_by_celery(
     done = wait_state(first, "done")
     base, trained = policies_of(project_id)
     assert done.policy_out_id == trained.id
+    for kind, stage in {"generate": "generating", "train": "training"}.items():
+        (run,) = runs_of(first, kind)
+        assert run.started_at is not None
+        assert run.finished_at is not None
+        clock, held = run.output["clock"], run.finished_at - run.started_at
+        assert 0 < clock["reached"][stage] <= clock["seconds"] <= held.total_seconds()
     assert (trained.number, trained.kind, trained.parent_id) == (1, "adapter", base.id)
     assert done.metrics["train_accuracy"] > 0.9
     assert done.metrics["accuracy_before"] is None  # π_0 guesses nothing
