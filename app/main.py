@@ -16,7 +16,17 @@ from app.etags import Etags
 from app.metrics import Timed
 from app.people import bootstrap
 
-ROOMS = ("people", "projects", "labelling", "rounds", "policies", "oracles", "quality", "audit")
+ROOMS = (
+    "privacy",  # before people, whose routes take any verb
+    "people",
+    "projects",
+    "labelling",
+    "rounds",
+    "policies",
+    "oracles",
+    "quality",
+    "audit",
+)
 PARTS = (
     "app.health",
     *(f"app.{room}.api" for room in ROOMS),

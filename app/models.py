@@ -1,7 +1,7 @@
 """Every table, imported once: what Alembic compares and the sessions need."""
 
 from app.idempotency.models import KeptAnswer
-from app.labelling.models import Claim, Preference, PreferenceVersion
+from app.labelling.models import Claim, Preference, PreferenceVersion, Withheld
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import ApiKey, Membership, Person, SignIn
 from app.policies.models import Policy
@@ -31,4 +31,5 @@ __all__ = [
     "TrainingLabel",
     "Verdict",
     "Webhook",
+    "Withheld",
 ]

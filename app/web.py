@@ -42,6 +42,8 @@ DONE = {
     "member-removed": "Removed from the project. What they labelled stays.",
     "person-added": "Added. They can sign in now.",
     "person-changed": "Changed.",
+    "person-deleted": "Deleted. What stays of them has no name.",
+    "pair-cleared": "The pair is shown again.",
     "key-revoked": "The key is revoked and works no more.",
     "set-aside": "Set aside: exports and further trainings leave these labels out.",
     "taken-back": "These labels count again, from the next training on.",

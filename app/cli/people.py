@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,6 +87,57 @@ def add_user(
     else:
         print(f"{shown['email']} added as {role}; password:")
         print(secret)
+
+
+@users.command("export")
+def export_user(
+    email: Annotated[str, typer.Argument(help="Whose data.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; standard output if not given.")
+    ] = None,
+) -> None:
+    """Write all that is kept about a person, as JSON."""
+    from app.people.actions import person_called
+    from app.privacy.queries import everything_about
+
+    use_database()
+    from app.database import transaction
+
+    with transaction() as session:
+        person_id = person_called(session, email).id
+    with out.open("wb") if out else contextlib.nullcontext(sys.stdout.buffer) as sink:
+        for part in everything_about(person_id):
+            sink.write(part)
+
+
+@users.command("delete")
+def delete_user(
+    email: Annotated[str, typer.Argument(help="Who is to be forgotten.")],
+    labels: Annotated[
+        str,
+        typer.Option(help="keep: under another name; remove: but for what a round trained on."),
+    ] = "keep",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a person for good: account, sessions, keys, name and address."""
+    from app.people.actions import person_called
+    from app.privacy.actions import delete_person
+
+    if labels not in ("keep", "remove"):
+        raise Failure(f"--labels {labels}: keep or remove", 2)
+    use_database()
+    from app.database import transaction
+
+    if not yes:
+        typer.confirm(f"Delete {email} for good?", abort=True)
+    with transaction() as session:
+        person = person_called(session, email)
+        done = delete_person(session, person, "keep" if labels == "keep" else "remove", None)
+    if as_json:
+        show_json(done.view())
+    else:
+        print(f"{done.name}: {done.kept} preferences kept, {done.removed} taken out")
 
 
 @keys.command("add")

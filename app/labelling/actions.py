@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Gone, NotFound
-from app.labelling import queries
+from app.labelling import queries, withheld
 from app.labelling.models import OWN_SLOT, Claim, Preference, PreferenceVersion
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
@@ -164,6 +164,7 @@ def prefer(
     session.add(preference)
     session.flush()
     _remember(session, preference)
+    _guard(session, place, preference)
     _settle(session, place, answer.choice)
     return preference, True
 
@@ -187,6 +188,7 @@ def amend(
     _say(session, preference, answer, place)
     session.flush()
     _remember(session, preference)
+    _guard(session, place, preference)
     _settle(session, place, answer.choice)
     return preference
 
@@ -197,6 +199,18 @@ def undo(session: Session, preference_id: uuid.UUID, person_id: uuid.UUID) -> Cl
     Raises:
         NotFound, Conflict, Gone: as for :func:`amend`.
     """
+    place = withdraw(session, preference_id, person_id)
+    withheld.take_back(session, place.pair, person_id)
+    _retake(session, place)
+    return _with_texts(session, [place.claim.id])[0]
+
+
+def withdraw(session: Session, preference_id: uuid.UUID, person_id: uuid.UUID) -> Place:
+    """Take an answer back for good: its slot is anybody's.
+
+    Raises:
+        NotFound, Conflict: as for :func:`amend`.
+    """
     preference, place = _lock_preference(session, preference_id, person_id)
     _unsettle(session, place, preference)
     place.claim.state = "released"
@@ -204,8 +218,7 @@ def undo(session: Session, preference_id: uuid.UUID, person_id: uuid.UUID) -> Cl
     preference.version += 1
     session.add(PreferenceVersion(preference_id=preference.id, version=preference.version))
     session.flush()
-    _retake(session, place)
-    return _with_texts(session, [place.claim.id])[0]
+    return place
 
 
 def release(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> None:
@@ -222,7 +235,7 @@ def release(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> None
 
 
 @dataclass
-class _Place:
+class Place:
     """A claim under lock, with its pair and the round that the pair is in now."""
 
     claim: Claim
@@ -245,9 +258,7 @@ class _Place:
         return self.claim.slot == OWN_SLOT
 
 
-def _lock(
-    session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int = TRIES
-) -> _Place:
+def _lock(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int = TRIES) -> Place:
     claim = queries.claim_of(session, claim_id, person_id)
     if claim is None:
         raise NotFound("There is no such claim of yours.")
@@ -260,12 +271,12 @@ def _lock(
             raise Conflict("The pair keeps changing its round: send the answer again.")
         return _lock(session, claim_id, person_id, tries - 1)
     session.refresh(claim, with_for_update=True)
-    return _Place(claim, pair, round, session.get_one(Project, claim.project_id))
+    return Place(claim, pair, round, session.get_one(Project, claim.project_id))
 
 
 def _lock_preference(
     session: Session, preference_id: uuid.UUID, person_id: uuid.UUID
-) -> tuple[Preference, _Place]:
+) -> tuple[Preference, Place]:
     preference = queries.preference_of(session, preference_id, person_id)
     if preference is None or preference.claim_id is None:
         raise NotFound("There is no such preference of yours.")
@@ -278,6 +289,16 @@ def _lock_preference(
     return preference, place
 
 
+def _guard(session: Session, place: Place, preference: Preference) -> None:
+    """Withhold the text of what was just flagged as personal data, or show it again."""
+    if place.beside:
+        return  # people's slots are open still, and an oracle's guess closes none of them
+    if withheld.PERSONAL in (preference.flags or ()):
+        withheld.withhold(session, place.pair, preference.person_id)
+    elif preference.version > 1:
+        withheld.take_back(session, place.pair, preference.person_id)
+
+
 def _again(standing: Preference, answer: Answer) -> Preference:
     if standing.choice != answer.choice:
         raise Conflict(
@@ -287,7 +308,7 @@ def _again(standing: Preference, answer: Answer) -> Preference:
     return standing
 
 
-def _retake(session: Session, place: _Place) -> None:
+def _retake(session: Session, place: Place) -> None:
     """Make the claim hold a slot again, its own or another free one of the pair.
 
     An expired claim counts still, unless every slot it could have went to someone else.
@@ -315,7 +336,7 @@ def _retake(session: Session, place: _Place) -> None:
     session.flush()
 
 
-def _say(session: Session, preference: Preference, answer: Answer, place: _Place) -> None:
+def _say(session: Session, preference: Preference, answer: Answer, place: Place) -> None:
     say(preference, answer, place.claim.created_at, queries.now(session))
 
 
@@ -364,17 +385,19 @@ def _answers(session: Session, pair: Pair) -> int:
     )
 
 
-def _full(session: Session, place: _Place) -> bool:
-    """Whether a pair has its answers; of an oracle that labels alone, one is all there will be."""
+def _full(session: Session, place: Place) -> bool:
+    """Whether a pair has all answers that there will be: of an oracle that labels alone, and of
+    a pair that is shown to nobody else, one."""
     if _answers(session, place.pair) >= place.pair.slots:
         return True
     oracle = oracle_queries.attached(session, place.project.id)
-    return (
-        oracle is not None and oracle.mode == "alone" and oracle.person_id == place.claim.person_id
-    )
+    alone = oracle is not None and oracle.mode == "alone"
+    if oracle is not None and alone and oracle.person_id == place.claim.person_id:
+        return True
+    return withheld.is_withheld(session, place.pair.id)
 
 
-def _settle(session: Session, place: _Place, choice: str) -> None:
+def _settle(session: Session, place: Place, choice: str) -> None:
     """Fill the slot, or pass the pair on, and see whether the batch is complete."""
     place.claim.state = "skipped" if choice == "skip" else "answered"
     session.flush()
@@ -401,12 +424,13 @@ def _settle(session: Session, place: _Place, choice: str) -> None:
     rounds.count_answered(session, place.round, place.project)
 
 
-def _needs_review(session: Session, place: _Place) -> bool:
+def _needs_review(session: Session, place: Place) -> bool:
     """Whether annotators disagree and a reviewer has not decided yet."""
     return (
         place.project.adjudicate
         and not place.pair.review
         and len(queries.opinions(session, place.pair.id)) > 1
+        and not withheld.is_withheld(session, place.pair.id)
     )
 
 
@@ -423,8 +447,9 @@ def _withdraw_review(session: Session, pair: Pair) -> None:
     session.flush()
 
 
-def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
-    """Replace a pair that everyone eligible has skipped by the next in line; none left: M - 1."""
+def _replace_if_unwanted(session: Session, place: Place, round: Round) -> None:
+    """Replace a pair that everyone eligible has skipped, or that is withheld, by the next in line;
+    none left: M - 1."""
     pair = place.pair
     if place.beside:
         return
@@ -437,7 +462,7 @@ def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
         people = round_queries.eligible_people(session, round.project_id)
     people -= queries.at_quota(session, place.project, round.id)
     people.add(place.claim.person_id)
-    if people - skipped - answered:
+    if people - skipped - answered and not withheld.is_withheld(session, pair.id):
         return
     if answered:  # nobody else will fill its other slots: what was said has to do
         pair.state = "answered"
@@ -461,7 +486,7 @@ def _replace_if_unwanted(session: Session, place: _Place, round: Round) -> None:
     oracles.wake_in(session, round.project_id)
 
 
-def _unsettle(session: Session, place: _Place, preference: Preference) -> None:
+def _unsettle(session: Session, place: Place, preference: Preference) -> None:
     """Undo what :func:`_settle` did, while the label is not fixed yet."""
     pair, round = place.pair, place.round
     if pair.review and not preference.review:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.database import Db
 from app.errors import Invalid, Problem
 from app.idempotency.route import Once, OnceRoute
-from app.labelling import actions, batch, markup, queries, waiting
+from app.labelling import actions, batch, markup, queries, waiting, withheld
 from app.labelling.models import Preference
 from app.paging import Paged
 from app.people.access import CurrentActor, may, project_for, role_in
@@ -308,7 +308,12 @@ def preferences(project_id: uuid.UUID, actor: CurrentActor, db: Db, page: Paged)
     project_for(db, actor, project_id, "view")
     manages = may(actor, role_in(db, actor.person.id, project_id), "manage")
     query = queries.labels(project_id, None if manages else actor.person.id)
-    return page.of(db, query, Preference.id, _label_view)
+    found = page.of(db, query, Preference.id, _label_view)
+    hidden, _ = withheld.hidden_from(db, project_id, actor)
+    for label in found["items"]:
+        if label["pair"] in hidden:
+            label["prompt"] = withheld.HIDDEN
+    return found
 
 
 def _label_view(row: tuple[Preference, Pair, Any, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.database import new_id
 from app.errors import Conflict, NotFound, Problem
-from app.labelling import actions, batch_queries, queries
+from app.labelling import actions, batch_queries, queries, withheld
 from app.labelling.actions import Answer
 from app.labelling.models import Preference
 from app.projects.models import Project
@@ -102,6 +102,8 @@ def _plain_ones(
     for i, (claim, answer) in enumerate(answers):
         place = places.get(claim)
         if place is None or often[claim] > 1 or answer.choice == "skip":
+            continue
+        if withheld.PERSONAL in (answer.flags or ()):
             continue
         if forbidden[place[0]] is None and place[1] is not None:
             by_round.setdefault(place[1], {})[claim] = i

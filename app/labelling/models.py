@@ -158,3 +158,25 @@ class PreferenceVersion(Base):
     judge: Mapped[Json | None]
     flags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     reason: Mapped[str | None]
+
+
+class Withheld(Base):
+    """A pair whose text is shown to nobody but who flagged it and the project's managers."""
+
+    __tablename__ = "withheld"
+    __table_args__ = (
+        Index("ix_withheld_open", "project_id", postgresql_where=text("cleared_at IS NULL")),
+    )
+
+    pair_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("pairs.id", ondelete="CASCADE"), primary_key=True
+    )
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    flagged_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("people.id", ondelete="SET NULL")
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    cleared_at: Mapped[dt.datetime | None]
+    cleared_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("people.id", ondelete="SET NULL")
+    )

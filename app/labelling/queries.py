@@ -32,6 +32,8 @@ _TAKE = text(
             LIMIT 1) s
         WHERE p.round_id = :round AND p.state = 'open' AND (:reviewer OR NOT p.review)
           AND NOT EXISTS (
+              SELECT 1 FROM withheld w WHERE w.pair_id = p.id AND w.cleared_at IS NULL OFFSET 0)
+          AND NOT EXISTS (
               SELECT 1 FROM claims c
               WHERE c.pair_id = p.id AND c.person_id = :person
                 AND c.state IN ('live', 'answered', 'skipped')
@@ -63,6 +65,8 @@ _TAKE_BESIDE = text(
         SELECT p.id AS pair_id
         FROM pairs p
         WHERE p.round_id = :round AND p.state IN ('open', 'answered')
+          AND NOT EXISTS (
+              SELECT 1 FROM withheld w WHERE w.pair_id = p.id AND w.cleared_at IS NULL OFFSET 0)
           AND NOT EXISTS (
               SELECT 1 FROM claims c
               WHERE c.pair_id = p.id AND c.person_id = :person

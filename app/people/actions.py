@@ -51,7 +51,9 @@ def set_password(
 
     Raises:
         Invalid: too short or too long.
+        Conflict: the person is deleted.
     """
+    _is_there(person)
     person.password_hash = passwords.hashed(text.password(password))
     sign_out_everywhere(session, person.id, but=keep)
     session.flush()
@@ -68,8 +70,9 @@ def change_person(
     """Change what is given; who is made inactive is signed out, and their keys stop working.
 
     Raises:
-        Conflict: nobody would be left to administer the site.
+        Conflict: nobody would be left to administer the site, or the person is deleted.
     """
+    _is_there(person)
     if person.role == "admin" and person.active and (role == "member" or active is False):
         admins = select(Person.id).where(Person.role == "admin", Person.active)
         # Locked, so that two admins cannot demote each other at once
@@ -86,6 +89,11 @@ def change_person(
     session.flush()
 
 
+def _is_there(person: Person) -> None:
+    if person.deleted_at is not None:
+        raise Conflict("This person is deleted, and cannot come back.")
+
+
 def add_key(
     session: Session,
     person: Person,
@@ -98,7 +106,9 @@ def add_key(
 
     Raises:
         Invalid: an unknown scope, an unknown project, or an end that has passed.
+        Conflict: the person is deleted.
     """
+    _is_there(person)
     if scope not in KEY_SCOPES:
         raise Invalid(f"scope: one of {', '.join(KEY_SCOPES)}.", field="scope")
     if project_id is not None and session.get(Project, project_id) is None:
@@ -155,8 +165,9 @@ def add_member(
 
     Raises:
         Invalid: an unknown role.
-        Conflict: the project would be left without an owner.
+        Conflict: the project would be left without an owner, or the person is deleted.
     """
+    _is_there(person)
     if role not in PROJECT_ROLES:
         raise Invalid(f"role: one of {', '.join(PROJECT_ROLES)}.", field="role")
     if role != "owner":

@@ -15,7 +15,11 @@ KEY_SCOPES = ("admin", "annotator", "oracle")
 
 
 class Person(Identified, Base):
-    """Somebody who signs in, or an oracle's account. ``role`` admin sees every project."""
+    """Somebody who signs in, or an oracle's account. ``role`` admin sees every project.
+
+    Of who was deleted (``deleted_at``) the row stays, without name and address, since their
+    labels refer to it.
+    """
 
     __tablename__ = "people"
     __table_args__ = (
@@ -28,6 +32,7 @@ class Person(Identified, Base):
     role: Mapped[str] = mapped_column(default="member")
     password_hash: Mapped[str | None]
     active: Mapped[bool] = mapped_column(default=True)
+    deleted_at: Mapped[dt.datetime | None]
 
 
 class Membership(Base):

@@ -57,8 +57,8 @@ def member_view(row: tuple[Membership, Person]) -> dict[str, Any]:
 
 
 def people() -> Select[Person]:
-    """Everybody."""
-    return select(Person)
+    """Everybody but who was deleted."""
+    return select(Person).where(Person.deleted_at.is_(None))
 
 
 def keys_for(actor: Actor) -> Select[ApiKey]:

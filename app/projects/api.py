@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.database import Db
 from app.idempotency.route import Once, OnceRoute
+from app.labelling import withheld
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
 from app.projects import actions, content, export, imports, queries
@@ -141,7 +142,12 @@ def list_prompts(
 ) -> dict[str, Any]:
     """The prompts of a project, in the order in which they came."""
     project = project_for(db, actor, project_id, "view")
-    return page.of(db, queries.prompts_of(project.id, split), Prompt.id, queries.prompt_view)
+    _, hidden = withheld.hidden_from(db, project.id, actor)
+    found = page.of(db, queries.prompts_of(project.id, split), Prompt.id, queries.prompt_view)
+    for prompt in found["items"]:
+        if prompt["id"] in hidden:
+            prompt["prompt"] = withheld.HIDDEN
+    return found
 
 
 @router.post("/{project_id}/prompts", openapi_extra=_accepts(PromptsBody))

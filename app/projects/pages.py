@@ -14,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from app.database import Db
 from app.errors import Invalid, Problem
+from app.labelling import withheld
 from app.paging import Page, Paged
 from app.people import actions as people
 from app.people import queries as people_queries
@@ -129,6 +130,8 @@ def prompts(
         "projects/prompts.html",
         **shared(db, actor, project, "prompts"),
         prompts=found["items"],
+        hidden=withheld.hidden_from(db, project.id, actor)[1],
+        hidden_word=withheld.HIDDEN,
         next=found["next"],
         figures=figures.figures(db, project.id),
     )

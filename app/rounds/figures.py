@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, or_, select
@@ -34,6 +34,10 @@ class Chosen:
     audit: bool
     state: str
     answers: tuple[str, ...]
+
+    def without_text(self, instead: str) -> Chosen:
+        """The same with its texts replaced."""
+        return replace(self, prompt=instead, completion_a=instead, completion_b=instead)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import charts
 from app.database import Db, transaction
+from app.labelling import withheld
 from app.oracles import queries as oracles
 from app.oracles import story as oracle_story
 from app.people.access import Actor, may, project_for, role_in
@@ -90,6 +91,8 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
     show_pairs = (context["can_manage"] or over) and round.needed > 0
     show_pairs = show_pairs and round.state not in ("queued", "generating")
     chosen = figures.batch(db, round, MOST_PAIRS + 1) if show_pairs else []
+    hidden, _ = withheld.hidden_from(db, round.project_id, actor)
+    chosen = [pair.without_text(withheld.HIDDEN) if pair.id in hidden else pair for pair in chosen]
     return render(
         request,
         "rounds/round.html",

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.artifacts import put_folder
 from app.database import transaction
 from app.labelling import actions as labelling
+from app.labelling import withheld
 from app.main import create_app
 from app.oracles import actions as oracles
 from app.oracles import webhooks
@@ -123,6 +124,8 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
     oracles.attach(session, project, Sentiment(kind="sentiment"))
     key, _ = actions.add_key(session, annotator, "annotator", "to be revoked")
     webhook, _ = webhooks.add(session, project.id, "https://example.com/hook", [])
+    hidden = session.scalars(select(Pair).where(Pair.project_id == project.id).limit(1)).one()
+    withheld.withhold(session, hidden, annotator.id)
     delivery = Delivery(webhook_id=webhook.id, kind="round.done", payload={}, state="dead")
     session.add(delivery)
     session.flush()
@@ -133,6 +136,7 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
         "preference_id": str(preference.id),
         "policy_id": str(_policy(session, project, round.id)),
         "person_id": str(annotator.id),
+        "pair_id": str(hidden.id),
         "key_id": str(key.id),
         "webhook_id": str(webhook.id),
         "delivery_id": str(delivery.id),

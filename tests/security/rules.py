@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Who = Literal[
-    "open", "signed", "session", "site", "view", "label", "manage", "holder", "mine", "keymaker"
+    "open",
+    "signed",
+    "session",
+    "site",
+    "view",
+    "label",
+    "manage",
+    "holder",
+    "mine",
+    "keymaker",
+    "whole",
 ]
 """Who may:
 
@@ -24,6 +34,7 @@ label      the same
 manage     owners and admins of the project with an admin-scoped way in; site admins
 holder     the person whose claim or preference it is, and nobody else at all
 keymaker   members of the project with an admin-scoped way in; site admins
+whole      whoever has a session, or a key that is narrowed in nothing
 mine       the person whose key it is, and site admins
 =========  ==========================================================================
 """
@@ -53,6 +64,11 @@ API: dict[str, Rule] = {
     "POST /api/v1/people": Rule("site", {"email": "new@example.com"}),
     "GET /api/v1/people/{person_id}": Rule("site"),
     "PATCH /api/v1/people/{person_id}": Rule("site", {"name": "Another"}),
+    "GET /api/v1/me/export": Rule("whole"),
+    "GET /api/v1/people/{person_id}/export": Rule("site"),
+    "DELETE /api/v1/people/{person_id}": Rule("site"),
+    "GET /api/v1/projects/{project_id}/withheld": Rule("manage"),
+    "POST /api/v1/projects/{project_id}/withheld/{pair_id}/clear": Rule("manage"),
     "GET /api/v1/keys": Rule("signed"),
     "POST /api/v1/keys": Rule("keymaker", {"project": "{project_id}"}),
     "DELETE /api/v1/keys/{key_id}": Rule("mine"),
@@ -118,6 +134,13 @@ PAGES: dict[str, Rule] = {
     "GET /people": Rule("site"),
     "POST /people": Rule("site", {"email": "new@example.com", "role": "member"}),
     "POST /people/{person_id}/{verb}": Rule("site"),
+    "GET /account": Rule("signed"),
+    "GET /account/data": Rule("signed"),
+    "GET /people/{person_id}/data": Rule("site"),
+    "GET /people/{person_id}/delete": Rule("site"),
+    "POST /people/{person_id}/delete": Rule("site", {"email": "annotator@example.com"}),
+    "GET /projects/{project_id}/withheld": Rule("manage"),
+    "POST /projects/{project_id}/withheld/{pair_id}/clear": Rule("manage"),
     "GET /keys": Rule("signed"),
     "POST /keys": Rule("signed", {"name": "mine", "scope": "annotator"}),
     "POST /keys/{key_id}/revoke": Rule("mine"),

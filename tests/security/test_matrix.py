@@ -30,6 +30,7 @@ KEYS = (
     "anonymous",
 )
 NARROW = ("annotator", "oracle", "owner, narrow key")
+OF_NO_PROJECT = ("open", "signed", "session", "whole")
 SESSIONS = ("admin", "owner", "annotator", "oracle", "stranger", "anonymous")
 CHOICES = {"what": "prompts", "verb": {"people": "deactivate", "rounds": "cancel"}}
 
@@ -72,6 +73,9 @@ def expected(rule: Rule, who: str, *, own: bool, by_key: bool) -> set[int] | Non
         return {401}
     if rule.who == "signed":
         return None
+    if rule.who == "whole":
+        narrow = by_key and (who in NARROW or who == "owner, key of another project")
+        return {403} if narrow else None
     if rule.who == "session":
         return {403}
     if rule.who == "site":
@@ -155,7 +159,9 @@ def asked(way: str, names: Iterable[str]) -> Iterator[tuple[Asked, set[int] | No
     rules, cast, _ = WAYS[way]
     for name in names:
         some = ("admin", "anonymous") if rules[name].who == "open" else cast
-        where = (True,) if rules[name].who in ("open", "signed", "session") else (True, False)
+        where = (
+            (True,) if rules[name].who in ("open", "signed", "session", "whole") else (True, False)
+        )
         for who, own in itertools.product(some, where):
             yield (name, who, own), expected(rules[name], who, own=own, by_key=way == "key")
 

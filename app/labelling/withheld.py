@@ -1,0 +1,126 @@
+"""Pairs that somebody flagged as personal data: nobody else is shown their text until a manager
+of the project clears them.
+
+Such a pair is handed out no more, to people or oracles. In its batch it counts with the answers
+that it has; with none it is replaced, as one that everybody skipped.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.labelling.models import Claim, Withheld
+from app.people.access import Actor, may, role_in
+from app.projects.models import Pair, Prompt
+from app.rounds.events import record
+from app.rounds.models import Round
+
+PERSONAL = "personal_data"
+HIDDEN = "(withheld: flagged as personal data)"
+"""What others read in place of the text."""
+
+
+def withhold(session: Session, pair: Pair, person_id: uuid.UUID) -> None:
+    """Show the pair's text to nobody else from now on; others who hold it lose their claims.
+
+    The caller holds the pair's lock.
+    """
+    values = {"flagged_by": person_id, "cleared_at": None, "cleared_by": None}
+    row = insert(Withheld).values(pair_id=pair.id, project_id=pair.project_id, **values)
+    session.execute(row.on_conflict_do_update(index_elements=["pair_id"], set_=values))
+    session.execute(
+        update(Claim)
+        .where(Claim.pair_id == pair.id, Claim.state == "live", Claim.person_id != person_id)
+        .values(state="released")
+    )
+    _tell(session, "pair.withheld", pair, person_id)
+
+
+def take_back(session: Session, pair: Pair, person_id: uuid.UUID) -> None:
+    """The one who flagged it was mistaken; what somebody else flagged stays withheld."""
+    mine = (Withheld.pair_id == pair.id) & (Withheld.flagged_by == person_id)
+    gone = session.execute(
+        delete(Withheld).where(mine, Withheld.cleared_at.is_(None)).returning(Withheld.pair_id)
+    ).all()
+    if gone:
+        _tell(session, "pair.flag_taken_back", pair, person_id)
+
+
+def is_withheld(session: Session, pair_id: uuid.UUID) -> bool:
+    """Whether the pair's text is withheld now."""
+    row = session.get(Withheld, pair_id, populate_existing=True)
+    return row is not None and row.cleared_at is None
+
+
+def clear(session: Session, project_id: uuid.UUID, pair_id: uuid.UUID, by: uuid.UUID) -> None:
+    """Show the text again; a pair that was replaced meanwhile may be drawn again.
+
+    Raises:
+        NotFound: no such pair is withheld in this project.
+    """
+    pair = session.scalar(
+        select(Pair).where(Pair.id == pair_id, Pair.project_id == project_id).with_for_update()
+    )
+    if pair is None or not is_withheld(session, pair_id):
+        raise NotFound("There is no such withheld pair in this project.")
+    session.execute(
+        update(Withheld)
+        .where(Withheld.pair_id == pair_id)
+        .values(cleared_at=func.now(), cleared_by=by)
+    )
+    round = session.get(Round, pair.round_id) if pair.round_id else None
+    if pair.state == "dropped" and round is not None and round.state == "labelling":
+        pair.state = "pool"
+    session.flush()
+    _tell(session, "pair.cleared", pair, by)
+
+
+def waiting(session: Session, project_id: uuid.UUID, limit: int) -> Sequence[Any]:
+    """(Withheld, Pair, prompt) that a manager has to look at, the oldest first."""
+    return session.execute(
+        select(Withheld, Pair, Prompt.content)
+        .join(Pair, Pair.id == Withheld.pair_id)
+        .join(Prompt, Prompt.id == Pair.prompt_id)
+        .where(Withheld.project_id == project_id, Withheld.cleared_at.is_(None))
+        .order_by(Withheld.created_at, Withheld.pair_id)
+        .limit(limit)
+    ).all()
+
+
+def hidden_from(
+    session: Session, project_id: uuid.UUID, actor: Actor
+) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
+    """Ids of the pairs, and of their prompts, whose text is not shown to who asks.
+
+    Who manages the project sees them all, and an annotator what they flagged themselves.
+    """
+    if may(actor, role_in(session, actor.person.id, project_id), "manage"):
+        return set(), set()
+    rows = session.execute(
+        select(Withheld.pair_id, Pair.prompt_id)
+        .join(Pair, Pair.id == Withheld.pair_id)
+        .where(
+            Withheld.project_id == project_id,
+            Withheld.cleared_at.is_(None),
+            Withheld.flagged_by.is_distinct_from(actor.person.id),
+        )
+    ).all()
+    return {pair for pair, _ in rows}, {prompt for _, prompt in rows}
+
+
+def _tell(session: Session, kind: str, pair: Pair, by: uuid.UUID) -> None:
+    record(
+        session,
+        kind,
+        project_id=pair.project_id,
+        round_id=pair.round_id,
+        person_id=by,
+        pair=str(pair.id),
+    )

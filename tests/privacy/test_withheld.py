@@ -1,0 +1,158 @@
+"""A pair flagged as personal data: its text is shown to nobody else until a manager clears it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, select
+
+from app.database import transaction
+from app.errors import Gone, NotFound
+from app.labelling import batch, withheld
+from app.labelling.actions import Answer, held_claims
+from app.main import create_app
+from app.people import actions as people
+from app.people import throttle
+from app.people.models import Person
+from app.projects.models import Project
+from app.rounds.models import Event
+from tests.labelling.conftest import World, make_world
+
+PERSONAL = ["personal_data"]
+
+
+@pytest.fixture
+def world(database: Engine) -> Callable[..., World]:
+    """Makes worlds on the empty database."""
+    throttle._shared.cache_clear()
+    return make_world
+
+
+def client_of(it: World, who: str, role: str | None = "annotator") -> TestClient:
+    with transaction() as s:
+        person = s.get_one(Person, it.person(who, role))
+        _, secret = people.add_key(s, person, "admin")
+    client = TestClient(create_app())
+    client.headers["Authorization"] = f"Bearer {secret}"
+    return client
+
+
+def clear(it: World, pair: Any) -> None:
+    with transaction() as s:
+        withheld.clear(s, it.project.id, pair, it.person("olga", "owner"))
+
+
+def test_the_pair_goes_to_nobody_else_and_counts_with_what_was_said(world) -> None:
+    it = world(2, overlap=2)
+    it.person("bob")
+    it.open()
+    mine = it.claim("ann")[0]
+    others = it.claim("bob")[0]
+    assert others.claim.pair_id == mine.claim.pair_id
+    it.prefer("ann", mine, "left", flags=PERSONAL)
+    assert it.round().answered == 1
+    with transaction() as s:
+        project = s.get_one(Project, it.project.id)
+        assert held_claims(s, project, it.person("bob")) == []
+    assert mine.claim.pair_id not in [c.claim.pair_id for c in it.claim("bob", 5)]
+    assert mine.claim.pair_id not in [c.claim.pair_id for c in it.claim("eve", 5)]
+
+
+def test_one_that_is_flagged_and_skipped_is_replaced(world) -> None:
+    it = world(3, batch_size=1)
+    it.person("bob")
+    it.open()
+    mine = it.claim("ann")[0]
+    it.prefer("ann", mine, "skip", flags=PERSONAL)
+    assert [p.id for p in it.pairs("dropped")] == [mine.claim.pair_id]
+    (instead,) = it.claim("bob", 5)
+    assert instead.claim.pair_id != mine.claim.pair_id
+    clear(it, mine.claim.pair_id)
+    assert mine.claim.pair_id in [p.id for p in it.pairs("pool")]
+    it.prefer("bob", instead, "left")
+    assert it.round().state == "training"
+
+
+def test_many_answers_at_once_withhold_as_well(world) -> None:
+    it = world(3)
+    it.open()
+    held = it.claim("ann", 2)
+    answers = [
+        (held[0].claim.id, Answer("left", flags=PERSONAL)),
+        (held[1].claim.id, Answer("tie")),
+    ]
+    with transaction() as s:
+        stored = batch.prefer_many(s, answers, it.person("ann"), lambda _: None)
+    assert [o.new for o in stored] == [True, True]
+    with transaction() as s:
+        assert withheld.is_withheld(s, held[0].claim.pair_id)
+        assert not withheld.is_withheld(s, held[1].claim.pair_id)
+
+
+def test_who_flagged_by_mistake_takes_it_back(world) -> None:
+    it = world(2)
+    it.open()
+    mine = it.claim("ann")[0]
+    said = it.prefer("ann", mine, "skip", flags=PERSONAL)
+    again = it.undo("ann", said)
+    it.release("ann", again)
+    bobs = it.claim("bob")[0]
+    assert bobs.claim.pair_id == mine.claim.pair_id
+    said = it.prefer("bob", bobs, "left", flags=PERSONAL)
+    with pytest.raises(Gone):
+        it.prefer("ann", mine, "left")
+    with transaction() as s:
+        kinds = s.scalars(select(Event.kind).where(Event.kind.startswith("pair."))).all()
+    assert kinds == ["pair.withheld", "pair.flag_taken_back", "pair.withheld"]
+
+
+def test_only_managers_read_it_and_one_of_them_clears_it(world) -> None:
+    it = world(2, overlap=2)
+    it.person("bob")
+    it.open()
+    bobs = it.claim("bob")[0]
+    mine = it.claim("ann")[0]
+    it.prefer("bob", bobs, "left")
+    it.prefer("ann", mine, "right", flags=PERSONAL)
+    at = f"/api/v1/projects/{it.project.id}"
+    bob, ann, olga = (
+        client_of(it, n, r) for n, r in (("bob", None), ("ann", None), ("olga", "owner"))
+    )
+    prompt = f"Prompt {mine.prompt.split()[-1]}"
+
+    def seen(client: TestClient) -> str:
+        return client.get(f"{at}/preferences").text + client.get(f"{at}/prompts").text
+
+    assert prompt not in seen(bob)
+    assert withheld.HIDDEN in seen(bob)
+    assert prompt in seen(ann)
+    assert prompt in seen(olga)
+    (item,) = olga.get(f"{at}/withheld").json()["items"]
+    assert (item["pair"], item["prompt"]) == (str(mine.claim.pair_id), prompt)
+    assert bob.get(f"{at}/withheld").status_code == 403
+    assert bob.post(f"{at}/withheld/{item['pair']}/clear").status_code == 403
+    assert olga.post(f"{at}/withheld/{item['pair']}/clear").status_code == 204
+    assert olga.post(f"{at}/withheld/{item['pair']}/clear").status_code == 404
+    assert prompt in seen(bob)
+
+
+def test_the_log_names_the_pair_and_no_text(world) -> None:
+    it = world(1)
+    it.open()
+    it.prefer("ann", it.claim("ann")[0], "left", flags=PERSONAL, rationale="She lives at No 7")
+    with transaction() as s:
+        log = str([(e.kind, e.data) for e in s.scalars(select(Event))])
+    for words in ("No 7", "Prompt 0", "a0", "b0", "ann@"):
+        assert words not in log
+
+
+def test_another_projects_manager_clears_nothing(world) -> None:
+    one, other = world(1), world(1)
+    one.open()
+    mine = one.claim("ann")[0]
+    one.prefer("ann", mine, "left", flags=PERSONAL)
+    with pytest.raises(NotFound), transaction() as s:
+        withheld.clear(s, other.project.id, mine.claim.pair_id, one.person("ann"))
