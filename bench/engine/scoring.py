@@ -45,7 +45,9 @@ def _one(scored: Policy, dtype: str, shape: str, repeats: int, count: int) -> Co
     )
     needed = flops(scored, encoded)
     limit = matmul_rate(scored.base)
-    contest.extra["share_of_flop_limit"] = needed * contest.rate("packed rows") / count / limit
+    rate = contest.rate("packed rows") / count / limit
+    contest.extra["share_of_flop_limit"] = needed * rate
+    contest.extra["share_with_attention"] = (needed + attention_flops(scored, encoded)) * rate
     contest.extra["matmul_gflops"] = limit / 1e9
     return contest
 
@@ -121,3 +123,15 @@ def flops(scored: Policy, encoded: Sequence[EncodedPair]) -> float:
     weights = sum(p.numel() for p in scored.base.parameters())
     body = weights - head - (0 if tied else embedding.numel())
     return float(sum(2 * body * row.length + 2 * head * row.predicted for row in rows))
+
+
+def attention_flops(scored: Policy, encoded: Sequence[EncodedPair]) -> float:
+    """The same of attention: 4 d for each key that a query sees, in every layer."""
+    config = scored.base.config.get_text_config()
+    a_key = 4.0 * config.hidden_size * config.num_hidden_layers
+    keys = 0.0
+    for row in pair_rows(encoded):
+        prompt = len(row.prompt)
+        keys += prompt * (prompt + 1) / 2
+        keys += sum(n * prompt + n * (n + 1) / 2 for n in (len(c) - 1 for c in row.completions))
+    return a_key * keys
