@@ -1,7 +1,7 @@
 """Runs the engine's benchmarks and prints their table.
 
     python -m bench                       all of it (about 80 minutes on 2 cores)
-    python -m bench scoring --repeats 5   or training, generation, entropy, scaling, agreement
+    python -m bench scoring --repeats 5   or another of NAMES below
     python -m bench --small               that it runs: the tests' tiny model, few pairs
 
 Figures go to bench/results/NAME.json with machine, versions and command.
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from bench.engine import agreement, generation, scaling, scoring, training
+from bench.engine import ablation, agreement, generation, scaling, scoring, training
 from bench.engine.contest import RESULTS, Contest, table, write
 
-NAMES = ("scoring", "training", "generation", "entropy", "scaling", "agreement")
+NAMES = ("scoring", "training", "generation", "entropy", "scaling", "agreement", "ablation")
 
 
 def main() -> None:
@@ -61,6 +61,9 @@ def _runs(given: argparse.Namespace) -> dict[str, Callable[[], list[Contest]]]:
             small,
             [16, 64] if small else [64, 256, 1_024, 4_096],
             [16, 32] if small else [64, 256, 1_024, 2_048],
+        ),
+        "ablation": lambda: ablation.run(
+            model, small, repeats, shapes or ["96 + 2 × 48", "ragged 96 + 2 × 48"]
         ),
         "agreement": lambda: agreement.run(model, small, 16 if small else 128, given.prompts),
     }

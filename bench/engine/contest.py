@@ -91,7 +91,7 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
 
@@ -156,6 +156,13 @@ def peak_memory(work: Callable[..., object], *args: Any) -> float:
 def _peak(work: Callable[..., object], *args: Any) -> float:
     work(*args)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _command() -> str:
+    """As it was typed; of paths the last part: where they lie is this machine's business."""
+    name = Path(sys.argv[0]).stem
+    module = "bench" if name == "__main__" else f"bench.{name}"
+    return " ".join(["python -m", module, *(Path(word).name for word in sys.argv[1:])])
 
 
 def _processor() -> str:
