@@ -2,6 +2,7 @@
 
 - LLM judge against a local endpoint with 200 ms latency, 32 requests at a time, beside its peer in
   the same run: the bare loop of 32 requests over httpx that stores nothing. Ideal: 160 a second.
+  With what it took of each process's CPU time, in milliseconds for a pair.
 - REST oracle through ``activedpo.client`` on imported pairs, claims of 100 and answers of 500, in
   one thread, beside the same with a call for every answer.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import os
@@ -19,16 +21,20 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from activedpo.client import MOST_ANSWERS, MOST_CLAIMS, Answer, Client
 from activedpo.oracles import templates
 from activedpo.testing import tiny_model
 from app.stack.redis import free_port
-from tests.oracles.weather import GOOD, Server
+from bench.endpoint import endpoint
+from tests.oracles.weather import GOOD
 from tests.stack.conftest import Stack
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,18 +64,42 @@ def project(client: Client, model: str, pairs: int) -> str:
     return str(made["id"])
 
 
-def llm_judge(client: Client, model: str, server: Server, pairs: int) -> float:
-    """Labels a second of an attached judge, from attaching to the last label."""
+def llm_judge(
+    client: Client, model: str, url: str, pairs: int, cpu: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """Labels a second of an attached judge, from attaching to the last label, and CPU times."""
     at = project(client, model, pairs)
-    body = {"kind": "openai", "base_url": server.url, "model": "m", "both_orders": False}
-    started = time.perf_counter()
+    body = {"kind": "openai", "base_url": url, "model": "m", "both_orders": False}
+    before, started = cpu(), time.perf_counter()
     client.send("PUT", f"/projects/{at}/oracle", {**body, "concurrency": AT_A_TIME})
     while client.get(f"/projects/{at}/rounds")["items"][0]["state"] == "labelling":
         time.sleep(0.1)
-    return pairs / (time.perf_counter() - started)
+    seconds, after = time.perf_counter() - started, cpu()
+    spent = {f"ms_{part}": 1e3 * (after[part] - before[part]) / pairs for part in after}
+    wait_for_round(client, at)
+    return {"llm_judge": pairs / seconds, **spent}
 
 
-async def bare_loop(server: Server, questions: int) -> float:
+def cpu_times(pid: int) -> dict[str, float]:
+    """Seconds of CPU time so far of the stack below a supervisor: its worker, database and rest."""
+    found = {"worker": 0.0, "database": 0.0, "others": 0.0}
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            line, used = " ".join(process.cmdline()), process.cpu_times()
+            part = "worker" if "celery" in line else "others"
+            part = "database" if process.name().startswith("postgres") else part
+            # of children that ended, too: a database's processes come and go
+            found[part] += used.user + used.system + used.children_user + used.children_system
+    return found
+
+
+def wait_for_round(client: Client, at: str) -> None:
+    """The training is none of what is measured, nor of what is measured next."""
+    while client.get(f"/projects/{at}/rounds")["items"][0]["state"] not in ("done", "failed"):
+        time.sleep(0.2)
+
+
+async def bare_loop(url: str, questions: int) -> float:
     """Questions a second of nothing but the requests."""
     free = asyncio.Semaphore(AT_A_TIME)
     limits = httpx.Limits(max_connections=AT_A_TIME)
@@ -78,8 +108,8 @@ async def bare_loop(server: Server, questions: int) -> float:
         async def ask(i: int) -> None:
             said = templates.messages(f"prompt {i}", GOOD, f"terrible {i}", "the better one")
             async with free:
-                url = f"{server.url}/chat/completions"
-                (await http.post(url, json={"model": "m", "messages": said})).raise_for_status()
+                at = f"{url}/chat/completions"
+                (await http.post(at, json={"model": "m", "messages": said})).raise_for_status()
 
         started = time.perf_counter()
         await asyncio.gather(*(ask(i) for i in range(questions)))
@@ -101,8 +131,7 @@ def rest_oracle(client: Client, model: str, pairs: int, at_a_time: int = MOST_AN
                 assert all(outcome.status == 201 for outcome in outcomes)
             done, held = done + len(held), []
     seconds = time.perf_counter() - started
-    while client.get(f"/projects/{at}/rounds")["items"][0]["state"] not in ("done", "failed"):
-        time.sleep(0.2)  # the training is none of this, nor of what is measured next
+    wait_for_round(client, at)
     return pairs / seconds
 
 
@@ -113,9 +142,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1_600)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    server = Server()
-    server.delay = LATENCY
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, endpoint(LATENCY) as url:
         model = tiny_model(Path(folder) / "tiny")
         more = {"ACTIVEDPO_API_KEY": KEY, "ACTIVEDPO_ALLOW_PRIVATE_ADDRESSES": "1"}
         stack = Stack(Path(folder) / "home", free_port(), OMP_NUM_THREADS="1", **more)
@@ -123,12 +150,12 @@ def main() -> None:
             stack.printed("API key")
             with Client(f"http://127.0.0.1:{stack.port}", KEY) as client:
                 if given.only != "rest":
-                    write("oracles", judges(client, model, server, given.pairs, given.repeats))
+                    cpu = partial(cpu_times, stack.process.pid)
+                    write("oracles", judges(client, model, url, given.pairs, given.repeats, cpu))
                 if given.only != "judge":
                     write("rest_oracle", rest(client, model, 2 * given.pairs, given.repeats))
         finally:
             stack.end()
-            server.close()
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
@@ -146,12 +173,20 @@ def write(name: str, figures: dict[str, Any]) -> None:
     print(json.dumps(said, indent=2))
 
 
-def judges(client: Client, model: str, server: Server, pairs: int, repeats: int) -> dict[str, Any]:
+def judges(
+    client: Client,
+    model: str,
+    url: str,
+    pairs: int,
+    repeats: int,
+    cpu: Callable[[], dict[str, float]],
+) -> dict[str, Any]:
     """The attached judge, each run beside its peer."""
     runs = [
         {
-            "llm_judge": llm_judge(client, model, server, pairs),
-            "bare_loop": asyncio.run(bare_loop(server, pairs)),
+            **llm_judge(client, model, url, pairs, cpu),
+            "bare_loop": asyncio.run(bare_loop(url, pairs)),
+            "load": os.getloadavg()[0],
         }
         for _ in range(repeats)
     ]
@@ -173,7 +208,7 @@ def rest(client: Client, model: str, pairs: int, repeats: int) -> dict[str, Any]
 
 def rounded(runs: list[dict[str, float]]) -> list[dict[str, float]]:
     """To what the measurement is worth."""
-    return [{name: round(value, 1) for name, value in run.items()} for run in runs]
+    return [{name: round(value, 2) for name, value in run.items()} for run in runs]
 
 
 if __name__ == "__main__":

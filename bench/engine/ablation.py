@@ -13,6 +13,7 @@ Forward and backward of one batch, without optimizer and data handling:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,11 +40,10 @@ def run(model: str | None, small: bool, repeats: int, shapes: Sequence[str]) -> 
 def _one(start: Policy, shape: str, repeats: int) -> Contest:
     rows = pair_rows(encode_pairs(start, pairs(start, BATCH, shape)))
     contest = Contest(f"parts of the step, {shape}", "pairs/s", BATCH, "all")
-    contenders: dict[str, Callable[[], object]] = {"all": lambda: step(start, rows, 0)}
+    contenders: dict[str, Callable[[], object]] = {"all": partial(step, start, rows, 0)}
     for count, name in enumerate(PARTS, start=1):
-        contenders[f"{'without' if count == 1 else '… nor'} {name}"] = lambda count=count: step(
-            start, rows, count
-        )  # type: ignore[misc]
+        word = "without" if count == 1 else "… nor"
+        contenders[f"{word} {name}"] = partial(step, start, rows, count)
     return contest.run(contenders, repeats)
 
 
