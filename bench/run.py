@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from transformers.utils import logging
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="tiny model, few pairs")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shape", action="append", help="for scoring and training")
+    parser.add_argument("--prompts-n", type=int, help="for entropy: how many prompts")
     parser.add_argument("--prompts", type=Path, help='for agreement: JSON Lines with "prompt"')
     given = parser.parse_args()
     logging.set_verbosity_error()
@@ -40,22 +41,26 @@ def main() -> None:
     contests: list[Contest] = []
     for name in given.names or NAMES:
         print(f"… {name}", flush=True)
-        found = _runs(given)[name]()
-        contests += found
         # What the tiny model takes is no result.
         folder = Path(tempfile.mkdtemp()) if given.small else RESULTS
-        print("written:", write(name, found, folder))
+        done: list[Contest] = []
+        for contest in _runs(given)[name]():
+            done.append(contest)
+            print(f"  {contest.name}: {write(name, done, folder)}", flush=True)  # kept as they come
+        contests += done
     print(table(json.loads(json.dumps([contest.as_json() for contest in contests]))))
 
 
-def _runs(given: argparse.Namespace) -> dict[str, Callable[[], list[Contest]]]:
+def _runs(given: argparse.Namespace) -> dict[str, Callable[[], Iterable[Contest]]]:
     small, model, repeats, shapes = given.small, given.model, given.repeats, given.shape
     count = 8 if small else 24
     return {
         "scoring": lambda: scoring.run(model, small, repeats, count, shapes),
         "training": lambda: training.run(model, small, repeats, 8 if small else 16, shapes),
         "generation": lambda: generation.run(model, small, repeats, [8] if small else [64, 256]),
-        "entropy": lambda: generation.entropy(model, small, min(repeats, 2), 4 if small else 256),
+        "entropy": lambda: generation.entropy(
+            model, small, min(repeats, 2), given.prompts_n or (4 if small else 256)
+        ),
         "scaling": lambda: scaling.run(
             model,
             small,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,13 +21,13 @@ from bench.engine.material import SHAPES, pairs, policy
 
 def run(
     model: str | None, small: bool, repeats: int, count: int, shapes: Sequence[str] | None = None
-) -> list[Contest]:
+) -> Iterator[Contest]:
     """Pairs/s of one pass of the policy over a pool, in float32 and bfloat16."""
-    return [
+    return (
         _one(policy(model, small, dtype), dtype, shape, repeats, count)
         for dtype in ("float32", "bfloat16")
         for shape in shapes or SHAPES
-    ]
+    )
 
 
 def _one(scored: Policy, dtype: str, shape: str, repeats: int, count: int) -> Contest:
