@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+log = structlog.get_logger()
+BUSY = "The database is busy or out of reach; nothing was stored. Send it again in a moment."
 MOST_ERRORS = 100  # told of one request; the first ones say enough
 
 
@@ -129,6 +134,19 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return validation_response(error)
+
+    @app.exception_handler(OperationalError)
+    def _database(_: Request, error: OperationalError) -> JSONResponse:
+        code = getattr(error.orig, "sqlstate", None)
+        log.warning("database_refused", error=type(error.orig).__name__, sqlstate=code)
+        if error.connection_invalidated:  # perhaps in the middle of a commit
+            return document(500, Problem.title, "The server lost its database: ask what stands.")
+        return document(503, Unavailable.title, BUSY, retry_after=1)
+
+    @app.exception_handler(PoolTimeout)
+    def _crowded(_: Request, __: PoolTimeout) -> JSONResponse:
+        log.warning("database_refused", error="PoolTimeout")
+        return document(503, Unavailable.title, BUSY, retry_after=1)
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> JSONResponse:

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -26,7 +27,7 @@ from starlette.types import Scope
 
 from app import formats
 from app.database import Db
-from app.errors import Forbidden, Problem
+from app.errors import BUSY, Forbidden, PoolTimeout, Problem, Unavailable
 from app.people.access import COOKIE, Actor, actor_of_cookie, check_csrf
 
 STATIC = Path(__file__).parent / "static"
@@ -292,7 +293,14 @@ def install(app: FastAPI) -> None:
         detail = "Something went wrong on the server; nothing was stored. Try again in a moment."
         return error_page(request, 500, "The server failed", detail)
 
+    def busy(request: Request, error: Exception) -> Response:
+        if getattr(error, "connection_invalidated", False):
+            return unexpected(request, error)
+        return error_page(request, 503, Unavailable.title, BUSY)
+
     shown(Problem, problem)
+    shown(OperationalError, busy)
+    shown(PoolTimeout, busy)
     shown(HTTPException, plain)
     shown(RequestValidationError, invalid)
     shown(Exception, unexpected)

@@ -22,7 +22,7 @@ import orjson
 
 from activedpo.errors import ActiveDPOError
 from app import artifacts
-from worker import evaluate, generate, judge_work, train
+from worker import evaluate, generate, judge_work, storage, train
 from worker.loaded import Models
 from worker.report import Report
 
@@ -59,6 +59,8 @@ def _do(kind: str, work: bytes, models: Models, report: Report) -> list[bytes]:
         if _out_of_memory(error):
             models.forget()
             return [_failed(_memory_advice(), final=True)]
+        if advice := storage.full(error, "the worker's HOME"):
+            return [_failed(advice, final=True)]
         traceback.print_exc()
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(where.filename).name}:{where.lineno}"

@@ -20,7 +20,7 @@ from app.database import transaction
 from app.rounds import runs, stages
 from app.rounds.models import Run
 from app.settings import get_settings
-from worker import evaluate, generate, train
+from worker import evaluate, generate, storage, train
 from worker.accelerator import Accelerator, CrashedError, RefusedError
 from worker.hold import Hold, HoldLostError, Progress
 from worker.work import Wire
@@ -143,7 +143,7 @@ class Device:
                 outcome = job.OUTCOME.unpack(answer)
                 faults.point(f"{run.kind}.computed")
                 if run.kind == "train":
-                    outcome = train.keep(work, outcome)
+                    outcome = _kept(work, outcome)
                     faults.point("train.kept")
             except Exception as error:
                 if hold.lost.is_set():
@@ -160,6 +160,16 @@ class Device:
             log.info("hold_lost")
         except DBAPIError as error:  # the reconciler finds the run when its lease is over
             log.warning("run_left_to_its_lease", error=type(error).__name__)
+
+
+def _kept(work: Any, outcome: Any) -> Any:
+    try:
+        return train.keep(work, outcome)
+    except OSError as error:
+        advice = storage.closed(error, "the artefact store (ACTIVEDPO_ARTIFACTS)")
+        if advice is None:
+            raise
+        raise RefusedError(advice) from error
 
 
 @patiently
