@@ -188,8 +188,8 @@ class Office:
                 ),
                 kept,
             )
-            # more than are asked at a time, so that storing holds nobody up
-            return judge, 4 * int(options["concurrency"])
+            # more than are asked at a time, so that storing and claiming hold nobody up
+            return judge, 6 * int(options["concurrency"])
         try:
             name = str(options.get("callable", held.kind))
             made = installed(name) if held.kind == "callable" else ORACLES[held.kind](**options)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, bindparam, column, func, literal, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from activedpo.oracles.llm import LLMJudge
@@ -39,7 +39,7 @@ T = TypeVar("T")
 MOST_FAILURES = 3
 """Times that one pair may fail, each after the judge's own retries, before it is given up."""
 
-LARGEST_CLAIM = 100
+LARGEST_CLAIM = 200
 GATHER_SECONDS = 0.05
 """How long answers of a judge that takes its time wait for others, to be stored with them."""
 
@@ -133,11 +133,24 @@ def store(
     late = sum(outcome.problem is not None for outcome in outcomes)
     if late:
         log.info("answers_not_wanted", count=late)
-    for key, reply in (replies or {}).items():
-        row = {"project_id": held.project_id, "key": key, "reply": reply}
-        session.execute(insert(KeptReply).values(row).on_conflict_do_nothing())
+    if replies:
+        _keep_replies(session, held.project_id, replies)
     if answers:
         actions.worked(session, oracle, {**spent, "labels": len(answers) - late})
+
+
+def _keep_replies(
+    session: Session, project_id: uuid.UUID, replies: dict[str, dict[str, Any]]
+) -> None:
+    """In one statement with one parameter, in one order for everybody."""
+    rows = [{"key": key, "reply": replies[key]} for key in sorted(replies)]
+    said = func.jsonb_to_recordset(bindparam("said", rows, JSONB)).table_valued(
+        column("key", Text), column("reply", JSONB), name="said"
+    )
+    said = said.render_derived(with_types=True)
+    query = select(literal(project_id), said.c.key, said.c.reply)
+    kept = insert(KeptReply).from_select(["project_id", "key", "reply"], query)
+    session.execute(kept.on_conflict_do_nothing())
 
 
 def _without_audit(
@@ -230,7 +243,7 @@ class Shift:
 
     async def _top_up(self) -> None:
         missing = self.width - len(self._under_way)
-        if 0 < missing < self.width // 2 and not self._again:
+        if 0 < missing < self.width // 4 and not self._again:
             return  # enough is under way: few claims of many, not many of few
         again, self._again = self._again, []
         if missing > len(again):

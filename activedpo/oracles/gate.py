@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from types import TracebackType
 
 CALM_SECONDS = 1.0
@@ -13,7 +14,8 @@ CALM_SECONDS = 1.0
 class Gate:
     """At most ``most`` at a time: halved by a refusal, grown by one for each round that went well.
 
-    Use it as an asynchronous context for one request, in one event loop.
+    Use it as an asynchronous context for one request, in one event loop. Who leaves hands the
+    place to the one who has waited longest, and wakes nobody else.
     """
 
     def __init__(self, most: int) -> None:
@@ -22,17 +24,16 @@ class Gate:
         self._inside = 0
         self._closed_until = 0.0
         self._slowed_at = -CALM_SECONDS
-        self._changed = asyncio.Condition()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
         while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._inside < max(1, int(self.limit)))
-                wait = self._closed_until - time.monotonic()
-                if wait <= 0:
-                    self._inside += 1
-                    return
-            await asyncio.sleep(wait)
+            await self._place()
+            wait = self._closed_until - time.monotonic()
+            if wait <= 0 and self._inside <= self._room():
+                return
+            self._leave()
+            await asyncio.sleep(max(0.0, wait))
 
     async def __aexit__(
         self,
@@ -40,10 +41,31 @@ class Gate:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # no await before the count: a cancelled request must not keep its place
+        self._leave()
+
+    def _room(self) -> int:
+        return max(1, int(self.limit))
+
+    async def _place(self) -> None:
+        if not self._waiting and self._inside < self._room():
+            self._inside += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # a place that nobody would ever leave
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
         self._inside -= 1
-        async with self._changed:
-            self._changed.notify_all()
+        while self._waiting and self._inside < self._room():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._inside += 1
+                turn.set_result(None)
 
     def slow_down(self, seconds: float) -> None:
         """The endpoint refused: nothing is sent for ``seconds``, and half as much at a time."""

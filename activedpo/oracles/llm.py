@@ -290,6 +290,8 @@ def _forms(settings: Settings) -> list[tuple[bool, dict[str, Any]]]:
 
 async def _all(asked: list[Any]) -> list[_Answer]:
     """Every answer; the first error ends the other questions of the same pair."""
+    if len(asked) == 1:
+        return [await asked[0]]
     tasks = [asyncio.ensure_future(question) for question in asked]
     try:
         return list(await asyncio.gather(*tasks))

@@ -75,9 +75,12 @@ class Server:
         self._ready.set()
         await self._end.wait()
         server.close()
-        for task in list(self._talks):
+        # handshakes that were broken off, too: they are tasks of the loop and of nobody else
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0.01)  # in which their connections close
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
