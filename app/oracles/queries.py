@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from app.labelling.models import OWN_SLOT, Claim
+from app.labelling.models import OWN_SLOT, Claim, Preference
 from app.oracles.models import ON_ACCELERATOR, Oracle
+from app.people.models import Membership
 from app.projects.models import Pair
 from app.rounds.models import Event, Round
 
@@ -46,6 +47,21 @@ def attached(session: Session, project_id: uuid.UUID) -> Oracle | None:
     return session.scalar(
         select(Oracle).where(Oracle.project_id == project_id, Oracle.state != "detached")
     )
+
+
+def by_oracle(preference: type[Preference]) -> ColumnElement[bool]:
+    """Whether a preference is an oracle's: attached now or once, or a member of that role."""
+    attached_once = select(Oracle.id).where(Oracle.person_id == preference.person_id).exists()
+    member = (
+        select(Membership.person_id)
+        .where(
+            Membership.project_id == preference.project_id,
+            Membership.person_id == preference.person_id,
+            Membership.role == "oracle",
+        )
+        .exists()
+    )
+    return or_(attached_once, member)
 
 
 def with_work(session: Session) -> list[tuple[uuid.UUID, uuid.UUID, str]]:

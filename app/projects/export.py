@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from sqlalchemy import Row, Select, select
+from sqlalchemy.orm import Session
 
 from app.database import get_engine
 from app.labelling.models import Preference
@@ -15,6 +16,7 @@ from app.policies import base_models
 from app.projects import content, writing
 from app.projects.models import Pair, Project, Prompt
 from app.quality.models import is_set_aside
+from app.quality.queries import reliability_of
 from app.rounds.models import Round
 
 Format = Literal["trl", "hh", "jsonl", "parquet", "csv"]
@@ -75,6 +77,7 @@ def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
             Pair.entropy,
             Pair.policy_id.label("policy"),
             Person.email.label("annotator"),
+            Preference.person_id,
             Round.id.label("round"),
             Round.number.label("round_number"),
         )
@@ -133,7 +136,7 @@ def _turn(message: dict[str, str]) -> str:
     return f"\n\n{who}: {message['content']}" if who else message["content"]
 
 
-def full_row(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
+def full_row(row: Row[*tuple[Any, ...]], reliable: Mapping[uuid.UUID, float]) -> dict[str, Any]:
     """A label with all that is known of it, sides and choices kept apart."""
     return {
         "id": str(row.id),
@@ -161,6 +164,7 @@ def full_row(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
         "flags": row.flags or [],
         "reason": row.reason,
         "annotator": row.annotator,
+        "reliability": reliable.get(row.person_id),
         "round": str(row.round) if row.round else None,
         "round_number": row.round_number,
         "policy": str(row.policy) if row.policy else None,
@@ -186,4 +190,8 @@ def export(project: Project, format: Format, chat: bool) -> Iterator[bytes]:
         return writing.lines(hh_row(row) for row in _rows(decided))
     if format == "trl":
         return writing.lines(trl_row(row, chat, project.system_prompt) for row in _rows(decided))
-    return writing.WRITERS[format](full_row(row) for row in _rows(query))
+    reliable: dict[uuid.UUID, float] = {}
+    if project.weighs_opinions:
+        with Session(get_engine()) as session:
+            reliable = reliability_of(session, project.id)
+    return writing.WRITERS[format](full_row(row, reliable) for row in _rows(query))

@@ -52,6 +52,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "training.batch_size": int,
     "training.loss": str,
     "training.ties": str,
+    "training.opinions": str,
 }
 SWITCHES = ("auto_next", "adjudicate", "require_rationale", "paused")
 

@@ -75,6 +75,11 @@ class Project(Identified, Base):
         """Prompts sampled for one round of a generating project."""
         return self.pool_size or 4 * self.batch_size
 
+    @property
+    def weighs_opinions(self) -> bool:
+        """Whether several opinions of a pair are counted by their authors' reliability."""
+        return bool(self.training.get("opinions") == "reliability")
+
 
 class Prompt(Identified, Base):
     """A prompt: a text, or chat messages. The hash of its content finds duplicates."""

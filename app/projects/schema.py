@@ -85,6 +85,7 @@ class Training(Strict):
     ties: Literal["drop", "half"] = "drop"
     strength: dict[Literal["1", "2", "3"], Annotated[float, Field(ge=0.5, le=1)]] | None = None
     soft_labels: StrictBool = False
+    opinions: Literal["mean", "reliability"] = "mean"
     max_grad_norm: Positive | None = 1.0
     warmup: Share = 0.0
     seed: Annotated[int, Field(ge=0, le=_INT4)] = 0

@@ -53,8 +53,8 @@ COLUMNS = (
     "finished_b", "tokens_prompt", "tokens_a", "tokens_b", "logp_a", "logp_b", "ref_logp_a",
     "ref_logp_b", "choice", "chosen", "left_is", "strength", "rationale", "p_left", "judge",
     "flags", "reason",
-    "annotator", "round", "round_number", "policy", "audit", "margin", "entropy", "late",
-    "recorded", "seconds", "created_at",
+    "annotator", "reliability", "round", "round_number", "policy", "audit", "margin", "entropy",
+    "late", "recorded", "seconds", "created_at",
 )  # fmt: skip
 _NOT_TEXT = {
     "finished_a": "bool",
@@ -69,6 +69,7 @@ _NOT_TEXT = {
     "margin": "float64",
     "entropy": "float64",
     "seconds": "float64",
+    "reliability": "float64",
 }
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.labelling.models import Preference
+from app.oracles.queries import by_oracle
 from app.people.models import Person
 from app.projects.models import Pair
 from app.quality.agreement import VALUES, Agreement, agreement, cohen, wilson
 from app.quality.models import SetAside, is_set_aside
+from app.quality.reliability import Opinion, reliabilities, weight
 from app.rounds.models import Round
 
 MOST_PAIRS_OF_PEOPLE = 200
@@ -94,11 +97,17 @@ class OfPerson:
     habits: Habits
     agrees: Share
     set_aside: str | None
+    reliability: float | None = None
 
     def view(self) -> dict[str, Any]:
         """As JSON."""
         who = {"person": self.id, "name": self.name, "email": self.email}
-        more = {"agrees": self.agrees.view(), "set_aside": self.set_aside}
+        more = {
+            "agrees": self.agrees.view(),
+            "set_aside": self.set_aside,
+            "reliability": self.reliability,
+            "weight": None if self.reliability is None else weight(self.reliability),
+        }
         return {**who, **self.habits.view(), **more}
 
 
@@ -192,6 +201,7 @@ def of_people(session: Session, project_id: uuid.UUID) -> tuple[list[OfPerson], 
     tables = _tables(session, project_id)
     people = session.scalars(select(Person).where(Person.id.in_([*habits, *aside])))
     agrees = _agreed(tables)
+    reliable = reliability_of(session, project_id)
     listed = [
         OfPerson(
             who.id,
@@ -200,12 +210,38 @@ def of_people(session: Session, project_id: uuid.UUID) -> tuple[list[OfPerson], 
             habits.get(who.id, Habits()),
             Share(*agrees.get(who.id, (0, 0))),
             aside.get(who.id),
+            reliable.get(who.id),
         )
         for who in people
     ]
     listed.sort(key=lambda one: (-one.habits.labels, one.email))
     names = {one.id: one.name for one in listed}
     return listed, _twos(tables, names)
+
+
+def reliability_of(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, float]:
+    """r of everybody whose choices stand now, as a training of these labels would count them."""
+    rows = session.execute(
+        select(
+            Preference.pair_id,
+            Preference.person_id,
+            by_oracle(Preference).label("by_oracle"),
+            Preference.chosen,
+        )
+        .where(
+            Preference.project_id == project_id,
+            Preference.deleted_at.is_(None),
+            Preference.chosen.is_not(None),
+            ~Preference.review,
+            ~is_set_aside(),
+        )
+        .order_by(Preference.pair_id)
+        .execution_options(yield_per=10_000)
+    )
+    return reliabilities(
+        [Opinion(row.person_id, row.by_oracle, row.chosen) for row in answers]
+        for _, answers in groupby(rows, key=lambda row: row.pair_id)
+    )
 
 
 Tables = dict[tuple[uuid.UUID, uuid.UUID], Any]

@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session, aliased
 
 from app.labelling.models import Preference, PreferenceVersion
 from app.oracles.models import Oracle
+from app.oracles.queries import by_oracle
 from app.projects.models import Pair, Project, Prompt
+from app.quality.reliability import Opinion, combined, reliabilities, weight
 from app.rounds.models import Round, TrainingLabel
 from app.rounds.queries import seen_by_policy, trains
 
@@ -26,8 +28,9 @@ class TrainingPair:
         pair: with completions, token ids and stored log-probs.
         prompt_content: the prompt as it was given, text or messages.
         p: probability that completion a is the better one: the reviewer's where one decided, else
-            the mean over annotators.
-        weight: 1; a place for reliability.
+            the mean over annotators or, where ``training.opinions`` says so, each counted by its
+            reliability (`app.quality.reliability`).
+        weight: 1: how sure several opinions are is in p.
         new: no policy that this round starts from was trained on it.
         audit: drawn at random, not by the acquisition.
     """
@@ -62,7 +65,25 @@ def training_set(session: Session, round: Round) -> list[TrainingPair]:
     """The round's frozen labels, aggregated to one row a pair, in the order of the pairs."""
     project = session.get_one(Project, round.project_id)
     rows = _frozen(session, round, project)
-    return [_aggregate(list(answers), project) for _, answers in groupby(rows, key=_pair_id)]
+    by_pair = [list(answers) for _, answers in groupby(rows, key=_pair_id)]
+    weights = _weights(by_pair) if project.weighs_opinions else None
+    return [_aggregate(answers, project, weights) for answers in by_pair]
+
+
+def _weights(by_pair: list[list[Row[Any]]]) -> dict[uuid.UUID, float]:
+    """Of every author, from the very labels that are trained on: the same rows, the same weights.
+
+    A reviewer's answer was given to settle a disagreement: no comparison with those it settles.
+    """
+    opinions = [
+        [
+            Opinion(row.author, row.by_oracle, row.PreferenceVersion.chosen)
+            for row in answers
+            if row.PreferenceVersion.chosen is not None and not row.review
+        ]
+        for answers in by_pair
+    ]
+    return {author: weight(r) for author, r in reliabilities(opinions).items()}
 
 
 def _pair_id(row: Row[Any]) -> uuid.UUID:
@@ -70,15 +91,21 @@ def _pair_id(row: Row[Any]) -> uuid.UUID:
     return id
 
 
-def _aggregate(answers: list[Row[Any]], project: Project) -> TrainingPair:
+def _aggregate(
+    answers: list[Row[Any]], project: Project, weights: dict[uuid.UUID, float] | None
+) -> TrainingPair:
     first = answers[0]
     decided = [row for row in answers if row.review]
     answers = decided or answers
     chances = [probability(row.PreferenceVersion, project) for row in answers]
+    if weights is None or decided:
+        p = sum(chances) / len(chances)
+    else:  # who only ever said tie has no weight, and a tie adds nothing anyway
+        p = combined(chances, [weights.get(row.author, 0.0) for row in answers])
     return TrainingPair(
         pair=first.Pair,
         prompt_content=first.content,
-        p=sum(chances) / len(chances),
+        p=p,
         weight=1.0,
         new=all(row.new for row in answers),
         audit=first.Pair.audit,
@@ -114,6 +141,8 @@ def _frozen(session: Session, round: Round, project: Project) -> Iterable[Row[An
             Prompt.content,
             PreferenceVersion,
             Preference.review,
+            Preference.person_id.label("author"),
+            by_oracle(Preference).label("by_oracle"),
             (~seen_by_policy(round)).label("new"),
         )
         .select_from(TrainingLabel)
@@ -126,7 +155,8 @@ def _frozen(session: Session, round: Round, project: Project) -> Iterable[Row[An
         .join(Pair, Pair.id == Preference.pair_id)
         .join(Prompt, Prompt.id == Pair.prompt_id)
         .where(TrainingLabel.round_id == round.id, PreferenceVersion.choice.in_(trains(project)))
-        .where(~_outranked(round))
         .order_by(Pair.id, Preference.id)
     )
+    if not project.weighs_opinions:
+        query = query.where(~_outranked(round))
     return session.execute(query).all()
