@@ -3,7 +3,7 @@
 from app.idempotency.models import KeptAnswer
 from app.labelling.models import Claim, Preference, PreferenceVersion, Withheld
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
-from app.people.models import ApiKey, Membership, Person, SignIn
+from app.people.models import ApiKey, Membership, Person, RecoveryCode, SecondFactor, SignIn
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.quality.models import SetAside
@@ -24,8 +24,10 @@ __all__ = [
     "PreferenceVersion",
     "Project",
     "Prompt",
+    "RecoveryCode",
     "Round",
     "Run",
+    "SecondFactor",
     "SetAside",
     "SignIn",
     "TrainingLabel",

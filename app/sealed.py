@@ -23,14 +23,17 @@ def seal(secret: str) -> str:
     return _box().encrypt(secret.encode()).decode()
 
 
-def unseal(sealed: str) -> str:
+def unseal(sealed: str, seconds: int | None = None) -> str:
     """The secret behind :func:`seal`'s text.
 
+    Args:
+        seconds: how old the text may be.
+
     Raises:
-        UnreadableSecretError: the site's secret key is another one now.
+        UnreadableSecretError: the site's secret key is another one now, or it is too old.
     """
     try:
-        return _box().decrypt(sealed.encode()).decode()
+        return _box().decrypt(sealed.encode(), seconds).decode()
     except InvalidToken:
         raise UnreadableSecretError(
             "the site's secret key has changed: give the secret again"

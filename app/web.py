@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -27,7 +28,7 @@ from starlette.types import Scope
 
 from app import formats
 from app.database import Db
-from app.errors import BUSY, Forbidden, PoolTimeout, Problem, Unavailable
+from app.errors import BUSY, Forbidden, Problem, Unavailable
 from app.people.access import COOKIE, Actor, actor_of_cookie, check_csrf
 
 STATIC = Path(__file__).parent / "static"
@@ -43,6 +44,8 @@ DONE = {
     "member-removed": "Removed from the project. What they labelled stays.",
     "person-added": "Added. They can sign in now.",
     "person-changed": "Changed.",
+    "second-factor-off": "The second step is off. Your password alone opens the door.",
+    "second-factor-reset": "Their second step is out, and their sessions have ended.",
     "person-deleted": "Deleted. What stays of them has no name.",
     "pair-cleared": "The pair is shown again.",
     "key-revoked": "The key is revoked and works no more.",

@@ -89,6 +89,24 @@ def add_user(
         print(secret)
 
 
+@users.command("reset-second-factor")
+def reset_second_factor(
+    email: Annotated[str, typer.Argument(help="Who lost their phone and recovery codes.")],
+) -> None:
+    """Take a person's second step of signing in out, and end their sessions."""
+    from app.people import second_factor
+    from app.people.actions import person_called
+    from app.people.sessions import sign_out_everywhere
+
+    use_database()
+    from app.database import transaction
+
+    with transaction() as session:
+        person = person_called(session, email)
+        second_factor.reset(session, person, None)
+        sign_out_everywhere(session, person.id)
+
+
 @users.command("export")
 def export_user(
     email: Annotated[str, typer.Argument(help="Whose data.")],

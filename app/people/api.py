@@ -21,7 +21,7 @@ from app.database import Db
 from app.errors import Forbidden, Invalid
 from app.idempotency.route import Once, OnceRoute
 from app.paging import Paged
-from app.people import actions, queries, sessions, throttle
+from app.people import actions, queries, second_factor, sessions, throttle
 from app.people.access import COOKIE, CurrentActor, project_for
 from app.people.models import ApiKey, Person
 from app.settings import get_settings
@@ -50,6 +50,9 @@ class Body(BaseModel):
 class SignInBody(Body):
     email: Annotated[str, Field(max_length=254)]
     password: Annotated[SecretStr, Field(max_length=1000)]
+    code: Annotated[
+        str | None, Field(max_length=100, description="Of the second step, where one is set up.")
+    ] = None
 
 
 class PersonBody(Body):
@@ -133,6 +136,7 @@ def sign_in(body: SignInBody, request: Request, response: Response, db: Db) -> d
         body.password.get_secret_value(),
         place_of(request),
         request.cookies.get(COOKIE),
+        body.code,
     )
     set_cookie(response, new)
     return {"person": queries.person_view(new.person), "csrf_token": new.csrf_token}
@@ -196,6 +200,15 @@ def change_person(
         actions.set_password(db, person, body.password.get_secret_value())
     actions.change_person(db, person, name=body.name, role=body.role, active=body.active)
     return queries.person_view(person)
+
+
+@router.delete("/people/{person_id}/second-factor", status_code=204)
+def reset_second_factor(person_id: uuid.UUID, actor: CurrentActor, db: Db) -> None:
+    """Take a person's second step out and end their sessions (admins)."""
+    actor.require_admin()
+    person = queries.person_by_id(db, person_id)
+    second_factor.reset(db, person, actor.person.id)
+    sessions.sign_out_everywhere(db, person.id)
 
 
 @router.get("/keys")

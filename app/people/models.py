@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified
@@ -91,3 +91,31 @@ class ApiKey(Identified, Base):
     last_used_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
     rate_limit: Mapped[str | None] = mapped_column(server_default=text("NULL"))
+
+
+class SecondFactor(Base):
+    """The secret of a person's authenticator app, sealed; in use once ``confirmed_at`` is set.
+
+    ``last_step`` is the newest 30-second step whose code was used: no code works twice.
+    """
+
+    __tablename__ = "second_factors"
+
+    person_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
+    )
+    secret: Mapped[str]
+    confirmed_at: Mapped[dt.datetime | None]
+    last_step: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class RecoveryCode(Identified, Base):
+    """One of the codes that stand in for the authenticator app, each once; argon2id."""
+
+    __tablename__ = "recovery_codes"
+    __table_args__ = (Index("ix_recovery_codes_person_id", "person_id"),)
+
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    code_hash: Mapped[str]
+    used_at: Mapped[dt.datetime | None]

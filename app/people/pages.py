@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.database import Db
 from app.errors import Problem
 from app.paging import Page
-from app.people import actions, queries, sessions
+from app.people import account_pages, actions, queries, sessions
 from app.people.access import COOKIE, Actor, actor_of_cookie, project_for
 from app.people.api import clear_cookie, place_of, set_cookie
 from app.people.models import ApiKey, Person
@@ -21,6 +21,7 @@ from app.projects.queries import visible_projects
 from app.web import Checked, PageActor, Posted, errors_of, go, render, safe_next, same_origin, text
 
 router = APIRouter(include_in_schema=False)
+router.include_router(account_pages.router)
 
 SCOPES = {
     "annotator": "Label: claim pairs and answer them",
@@ -51,6 +52,9 @@ def sign_in(
     same_origin(request)
     try:
         new = sessions.sign_in(db, email, password, place_of(request), request.cookies.get(COOKIE))
+    except sessions.SecondStepNeeded as step:
+        db.rollback()
+        return account_pages.code_page(request, step.ticket, safe_next(next))
     except Problem as problem:
         db.rollback()
         return _door(request, safe_next(next), email, problem)
@@ -105,6 +109,7 @@ def _people(
         status,
         section="people",
         people=everybody["items"],
+        second=queries.with_second_factor(db),
         v=v,
         errors=errors,
     )

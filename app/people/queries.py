@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.people.access import Actor
-from app.people.models import ApiKey, Membership, Person
+from app.people.models import ApiKey, Membership, Person, SecondFactor
 
 
 def person_view(person: Person) -> dict[str, Any]:
@@ -78,6 +78,15 @@ def members_of(project_id: uuid.UUID) -> Select[Membership, Person]:
         select(Membership, Person)
         .join(Person, Person.id == Membership.person_id)
         .where(Membership.project_id == project_id)
+    )
+
+
+def with_second_factor(session: Session) -> set[uuid.UUID]:
+    """Who signs in with a code as well."""
+    return set(
+        session.scalars(
+            select(SecondFactor.person_id).where(SecondFactor.confirmed_at.is_not(None))
+        )
     )
 
 

@@ -11,11 +11,14 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid, Unauthorized
-from app.people import passwords, throttle
+from app.people import passwords, second_factor, throttle
 from app.people.access import IDLE_END, now, token_hash
 from app.people.models import Person, SignIn
+from app.sealed import UnreadableSecretError, seal, unseal
 
 ABSOLUTE_END = dt.timedelta(days=14)
+TICKET = "second-step "
+TICKET_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,40 @@ class NewSession:
     expires_at: dt.datetime
 
 
+class SecondStepNeeded(Unauthorized):
+    """The password is right, a code is wanted; ``ticket`` stands for the password for a while."""
+
+    def __init__(self, ticket: str) -> None:
+        super().__init__(
+            "A second step is set up: send the code of your authenticator app as `code` too.",
+            second_factor=True,
+        )
+        self.ticket = ticket
+
+
+class TicketError(Unauthorized):
+    """The first step of signing in was too long ago, or the password has changed since."""
+
+
 def sign_in(
-    session: Session, email: str, password: str, place: str, old_token: str | None = None
+    session: Session,
+    email: str,
+    password: str,
+    place: str,
+    old_token: str | None = None,
+    code: str | None = None,
 ) -> NewSession:
     """Begin a session for who knows the password; the one of ``old_token`` ends.
 
     Args:
         place: the address that the attempt comes from, for the limit on attempts.
+        code: of the second step, where the person has one.
 
     Raises:
         TooMany: too many attempts.
         Unauthorized: the same words whether the person or the password is wrong.
+        SecondStepNeeded: the password is right and ``code`` is missing.
+        Invalid: ``code`` is wrong, or was used before.
     """
     email = email.strip().lower()
     throttle.count_attempt(email, place)
@@ -49,6 +75,10 @@ def sign_in(
     if not passwords.matches(stored, password) or person is None or stored is None:
         throttle.count_failure(email, place)
         raise Unauthorized("The e-mail address or the password is wrong.")
+    if second_factor.is_on(session, person.id):
+        if code is None:
+            raise SecondStepNeeded(_ticket(person))
+        second_factor.check(session, person, code, place)
     throttle.forget_attempts(email, place)
     if passwords.outdated(stored):
         person.password_hash = passwords.hashed(password)
@@ -56,6 +86,45 @@ def sign_in(
         sign_out(session, old_token)
     _sweep(session, person.id)
     return _begin(session, person)
+
+
+def sign_in_by_code(
+    session: Session, ticket: str, code: str, place: str, old_token: str | None = None
+) -> NewSession:
+    """Begin a session for who holds the ticket of :class:`SecondStepNeeded` and has a code.
+
+    Raises:
+        TicketError: the ticket is none, or too old.
+        TooMany: too many attempts.
+        Invalid: the code is wrong, or was used before.
+    """
+    person = _person_of(session, ticket)
+    second_factor.check(session, person, code, place)
+    if old_token:
+        sign_out(session, old_token)
+    _sweep(session, person.id)
+    return _begin(session, person)
+
+
+def _ticket(person: Person) -> str:
+    return seal(f"{TICKET}{person.id} {token_hash(person.password_hash or '')}")
+
+
+def _person_of(session: Session, ticket: str) -> Person:
+    try:
+        said = unseal(ticket, TICKET_SECONDS)
+        kind, name, password = said.split(" ")
+        person = session.get(Person, uuid.UUID(name)) if kind == TICKET.strip() else None
+    except (UnreadableSecretError, ValueError):
+        person = None
+    if (
+        person is None
+        or not person.active
+        or token_hash(person.password_hash or "") != password
+        or not second_factor.is_on(session, person.id)
+    ):
+        raise TicketError("That took too long: sign in again.")
+    return person
 
 
 def confirm_password(person: Person, password: str, place: str) -> None:

@@ -22,12 +22,6 @@ router = APIRouter(include_in_schema=False)
 MOST_PAIRS = 100
 
 
-@router.get("/account")
-def account(request: Request, _: PageActor) -> HTMLResponse:
-    """One's own account: what there is to do about it."""
-    return render(request, "privacy/account.html", section="account")
-
-
 @router.get("/account/data")
 def my_data(actor: PageActor) -> StreamingResponse:
     """A copy of one's own data."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, String, cast, or_, select
 
 from app.database import get_engine
 from app.labelling.models import Preference, PreferenceVersion
-from app.people.models import ApiKey, Membership, Person, SignIn
+from app.people.models import ApiKey, Membership, Person, SecondFactor, SignIn
 from app.projects.models import Project
 from app.quality.models import SetAside
 from app.rounds.models import Event
@@ -33,6 +33,9 @@ def _parts(person_id: uuid.UUID) -> dict[str, Select[*tuple[Any, ...]]]:
     return {
         "sign_ins": select(SignIn.created_at, SignIn.last_seen_at, SignIn.expires_at).where(
             SignIn.person_id == person_id
+        ),
+        "second_factor": select(SecondFactor.created_at, SecondFactor.confirmed_at).where(
+            SecondFactor.person_id == person_id
         ),
         "keys": select(
             ApiKey.id,

@@ -17,6 +17,7 @@ from app.errors import Conflict
 from app.labelling.models import Claim, Preference
 from app.main import create_app
 from app.people import actions as people
+from app.people import second_factor
 from app.people.models import Person
 from app.people.sessions import _begin
 from app.privacy import actions
@@ -92,10 +93,12 @@ def test_who_is_deleted_is_nowhere_and_their_choice_stays(world, database: Engin
         ann.name = "Ann Ahrens"
         _, secret = people.add_key(s, ann, "annotator", "Ann's script")
         token = _begin(s, ann).token
+        second_factor.begin(s, ann)
         quality.set_aside(s, s.get_one(Project, it.project.id), ann.id, "Ann is rude", None)
     done = delete(it, "ann")
     assert (done.removed, done.kept) == (0, 1)
     stored = everything_stored(database)
+    assert "gAAAA" not in stored  # nor the sealed secret of the second step
     for gone in ("ann@", "Ann", WORDS, "rude"):
         assert gone not in stored
     client = TestClient(create_app())
