@@ -92,7 +92,9 @@ def main() -> None:
     wanted.add_argument("--model", required=True, help="folder of the base model")
     wanted.add_argument("--prompts", type=Path, required=True, help='JSON Lines with "prompt"')
     wanted.add_argument("--rounds", type=int, default=4)
+    wanted.add_argument("--trainer", default="packed", choices=["packed", "trl"])
     options = wanted.parse_args()
+    SETTINGS["training"]["trainer"] = options.trainer
     texts = [orjson.loads(line)["prompt"] for line in options.prompts.open()][:100]
     with tempfile.TemporaryDirectory() as home:
         stack = Stack(Path(home), free_port())
@@ -112,8 +114,11 @@ def main() -> None:
             stack.end()
     median = statistics.median(row["overhead_share"] for row in found)
     report = {"machine": machine() | {"load": os.getloadavg()[1]}, "rounds": found}
-    file = RESULTS / "overhead.json"
-    file.write_bytes(orjson.dumps(report | {"overhead_share_median": median}, option=2) + b"\n")
+    name = "overhead" if options.trainer == "packed" else f"overhead_{options.trainer}"
+    file = RESULTS / f"{name}.json"
+    file.write_bytes(
+        orjson.dumps(report | {"overhead_share_median": median}, option=orjson.OPT_INDENT_2) + b"\n"
+    )
     print(file.read_text())
 
 
