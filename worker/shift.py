@@ -23,6 +23,7 @@ from activedpo.oracles.verdict import (
     TroubleError,
     Verdict,
 )
+from app import faults
 from app.database import transaction
 from app.labelling import actions as labelling
 from app.labelling import batch
@@ -137,6 +138,7 @@ def store(
         _keep_replies(session, held.project_id, replies)
     if answers:
         actions.worked(session, oracle, {**spent, "labels": len(answers) - late})
+    faults.point("judge.storing")
 
 
 def _keep_replies(
@@ -297,7 +299,9 @@ class Shift:
                 ended = final
         fresh, self._kept.fresh = self._kept.fresh, {}
         if answers or fresh:
+            faults.point("judge.replied")
             await in_database(store, self.held, answers, spent, fresh)
+            faults.point("judge.stored")
         if ended is not None:
             raise ended
 
