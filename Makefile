@@ -1,13 +1,14 @@
 # `make help` says what there is. Python 3.11 or newer and make are all it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint format lock clean
+.PHONY: help install demo test bench lint format lock licences sbom audit clean
 
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	&& { echo $$name; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .tools
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' requirements.lock)
 # The venv holds 2.3 GB with the CPU build of torch and about 8 GB with the CUDA build
@@ -59,5 +60,22 @@ lock: $(STAMP) ## Write requirements.lock from what .venv holds
 	| grep -v '^setuptools==' | sed 's/^torch==\([0-9.]*\).*/torch==\1/'; } > requirements.new
 	@mv requirements.new requirements.lock
 
+licences: $(STAMP) ## Write docs/licences.md from the installed packages
+	$(BIN)/python deploy/supply.py licences
+
+$(TOOLS)/.installed: requirements-tools.lock
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --disable-pip-version-check -q -r requirements-tools.lock \
+	|| { echo "The package index could not be reached: no tools, nothing was done"; exit 2; }
+	@touch $@
+
+sbom: $(STAMP) $(TOOLS)/.installed ## Write dist/sbom.json: what .venv holds, as CycloneDX
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.json $(BIN)/python
+
+audit: $(TOOLS)/.installed ## Ask for known vulnerabilities; says so where nobody can be asked
+	@$(TOOLS)/bin/python deploy/supply.py audit $(TOOLS)/bin/pip-audit
+
 clean: ## Remove .venv and caches; data in HOME stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -90,9 +90,7 @@ def test_it_is_not_on_before_the_app_showed_a_code(cast: Cast, app: Any) -> None
     secret = str(soup(shown).find(id="secret").string).replace(" ", "")
     refused = cast.annotator.submit("/account/second-factor/confirm", {"code": wrong_of(secret)})
     assert refused.status_code == 422
-    assert (
-        soup(refused).find("svg", class_="segno") is not None
-    )
+    assert soup(refused).find("svg", class_="segno") is not None
     assert Browser(app).sign_in(EMAIL).status_code == 303
 
 
