@@ -55,8 +55,8 @@ def compared(wide: Scores, low: Scores) -> dict[str, Any]:
     }
     return {
         "logp_relative": {"median": float(np.median(relative)), "max": float(relative.max())},
-        "margin_nats": {"median": float(np.median(off)), "max": float(off.max())},
-        "margin_spread_nats": float(np.std(wide.margin)),
+        "margin_difference": {"median": float(np.median(off)), "max": float(off.max())},
+        "margin_spread": float(np.std(wide.margin)),
         "jaccard": chosen,
     }
 
