@@ -2,7 +2,8 @@
 
 - LLM judge against a local endpoint with 200 ms latency, 32 requests at a time, beside its peer in
   the same run: the bare loop of 32 requests over httpx that stores nothing. Ideal: 160 a second.
-  With what it took of each process's CPU time, in milliseconds for a pair.
+  With the rate between the first label stored and the last, and what a pair took of each part's
+  CPU time, in milliseconds.
 - REST oracle through ``activedpo.client`` on imported pairs, claims of 100 and answers of 500, in
   one thread, beside the same with a call for every answer.
 
@@ -77,7 +78,17 @@ def llm_judge(
     seconds, after = time.perf_counter() - started, cpu()
     spent = {f"ms_{part}": 1e3 * (after[part] - before[part]) / pairs for part in after}
     wait_for_round(client, at)
-    return {"llm_judge": pairs / seconds, **spent}
+    return {"llm_judge": pairs / seconds, "sustained": sustained(client, at), **spent}
+
+
+def sustained(client: Client, at: str) -> float:
+    """Labels a second after the first that were stored, up to the last: no start, no end."""
+    times = sorted(
+        dt.datetime.fromisoformat(label["created_at"])
+        for label in client.items(f"/projects/{at}/preferences")
+    )
+    later = [time for time in times if time > times[0]]
+    return len(later) / (times[-1] - times[0]).total_seconds()
 
 
 def cpu_times(pid: int) -> dict[str, float]:
