@@ -27,8 +27,9 @@ LONGEST = 60
 HEAD = """# Licences of the packages it is installed with
 
 Written by `make licences` from the packages' own metadata; a test fails where a package of
-`requirements.lock` is missing here, or where one outside the tests is under the GPL. ActiveDPO itself is under [Apache-2.0](../LICENSE). The page
-has its style, htmx and its extension in `app/static/vendor`, with their licences beside them.
+`requirements.lock` is missing here, or where one outside the tests is under the GPL. ActiveDPO
+itself is under [Apache-2.0](../LICENSE). htmx and its extension lie in `app/static/vendor`, with
+their licences beside them.
 
 | package | licence |
 | --- | --- |

@@ -114,6 +114,27 @@ MUTANTS = (
         "        if False:",
         "tests/api/test_sign_in.py::test_tries_are_limited_and_the_right_password_waits_too",
     ),
+    Mutant(
+        "a code of the second step works once",
+        "app/people/second_factor.py",
+        "if same and step > found.last_step:",
+        "if same:",
+        "tests/pages/test_second_factor.py::test_a_code_works_once",
+    ),
+    Mutant(
+        "a pair flagged as personal data",
+        "app/labelling/actions.py",
+        "    if withheld.PERSONAL in (preference.flags or ()):",
+        "    if False:",
+        "tests/privacy/test_withheld.py",
+    ),
+    Mutant(
+        "revision of the database",
+        "app/skew.py",
+        "    if found == newest:",
+        "    if True:",
+        "tests/stack/test_skew.py::test_a_worker_that_runs_on_takes_nothing",
+    ),
 )
 
 

@@ -19,6 +19,9 @@ PAGES = (
     "/projects/new",
     "/people",
     "/keys",
+    "/account",
+    "/people/{person}/delete",
+    "/projects/{project}/withheld",
     "/system",
     "/projects/{project}",
     "/projects/{project}/rounds",
@@ -39,7 +42,8 @@ def addresses(site: Site) -> list[str]:
     """Where the pages of a project in the middle of its work are."""
     project = site.imported("Pages", 4)
     round = site.rest.get(f"/projects/{project}/rounds")["items"][0]["id"]
-    return [path.format(project=project, round=round) for path in PAGES]
+    person = site.rest.get("/people")["items"][0]["id"]
+    return [path.format(project=project, round=round, person=person) for path in PAGES]
 
 
 def violations(page: Page) -> list[str]:
