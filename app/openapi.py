@@ -40,8 +40,10 @@ FILES = {
         "text/csv",
     ),
     "/download": ("application/zip",),
+    "/me/export": ("application/json",),
+    "/people/{person_id}/export": ("application/json",),
 }
-"""What calls answer that stream a file, by the end of their path."""
+"""What calls answer that stream a file, by the end of their path; the last that fits counts."""
 
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 
@@ -79,5 +81,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         for end, kinds in FILES.items():
             if path.endswith(end):
                 binary = {"schema": {"type": "string", "format": "binary"}}
-                responses["200"]["content"] = dict.fromkeys(kinds, binary)
+                document = {"schema": {"type": "object"}}
+                responses["200"]["content"] = {
+                    kind: document if kind == "application/json" else binary for kind in kinds
+                }
         operation["security"] = [] if path in OPEN else [{"key": []}]
