@@ -109,6 +109,8 @@ class PackedStep:
         self.parameters = trained_parameters(policy)
         self.optimizer = _optimizer(list(self.parameters.values()), settings)
         self.budget = settings.token_budget
+        self.previous: dict[str, Tensor] | None = None
+        """The weights before the last update: what a run that diverges falls back to."""
         self.packs = can_pack(policy)
         policy.flex = policy.flex and flex_learns(policy)
 
@@ -121,6 +123,7 @@ class PackedStep:
         started = time.perf_counter()
         outcome = self._gradients(batch)
         norm = self._clip(batch)
+        self.remember()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -130,6 +133,14 @@ class PackedStep:
             "learning_rate": learning_rate,
             "seconds": time.perf_counter() - started,
         }
+
+    def remember(self) -> None:
+        """Keeps the weights as they are now as `previous`; one copy, written over each time."""
+        if self.previous is None:
+            self.previous = {name: p.detach().clone() for name, p in self.parameters.items()}
+            return
+        for name, kept in self.previous.items():
+            kept.copy_(self.parameters[name].detach())
 
     def evaluate(self, batch: Sequence[Example]) -> dict[str, float]:
         """Loss and accuracy without an update."""

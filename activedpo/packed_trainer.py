@@ -45,8 +45,6 @@ class PackedTrainer:
         self.log: list[dict[str, float]] = []
         self.stopped: str | None = None
         self.best = _Best(settings.patience)
-        # The state before the last update: what a run that diverges falls back to.
-        self.good: dict[str, Tensor] | None = None
         _set_modes(policy, settings, dropout)
 
     def run(self) -> dict[str, Any]:
@@ -66,13 +64,11 @@ class PackedTrainer:
         """One step; False where it met something that is not finite."""
         batch = [self.examples[i] for i in self._order(number)]
         rate = self.settings.step.learning_rate * factor(number, self.total, self.settings)
-        before = _snapshot(self.step.parameters)
         try:
             outcome = self.step(batch, rate)
         except NotFinite as error:
             self._fall_back(number, error)
             return False
-        self.good = before
         self.log.append({"step": number + 1.0} | outcome)
         if self.progress and devices.rank() == 0:
             self.progress(number + 1, self.total, self.log[-1])
@@ -80,10 +76,10 @@ class PackedTrainer:
 
     def _fall_back(self, number: int, error: NotFinite) -> None:
         advice = "lower the learning rate or look at that pair"
-        if self.good is None:
+        if self.step.previous is None:
             raise Diverged(f"step {number + 1}: {error}; nothing was trained: {advice}") from error
         # The weights that led to this loss came from the last update: it is taken back.
-        _put_back(self.good, self.step.parameters)
+        _put_back(self.step.previous, self.step.parameters)
         self.stopped = f"step {number + 1}: {error}; weights of step {number - 1} kept: {advice}"
 
     def _order(self, number: int) -> list[int]:
@@ -128,7 +124,7 @@ class PackedTrainer:
             return 0
         self.log = state["log"]
         self.best.load(state["best"], self.step.parameters)
-        self.good = _snapshot(self.step.parameters)
+        self.step.remember()
         return int(state["step"])
 
     def _summary(self, seconds: float) -> dict[str, Any]:
