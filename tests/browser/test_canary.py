@@ -26,7 +26,8 @@ CANARIES = (
     "\u202eright to left\u202c \u0000"[:-1] + "<style data-canary>*{display:none}</style>",
 )
 ALL = " ".join(CANARIES)
-FRAGMENTS = ("/sign-in", "/demo/progress")  # one sends on who is inside, one is no page
+# one sends on who is inside, one is no page, one is a download
+FRAGMENTS = ("/sign-in", "/demo/progress", "/account/data")
 
 
 @pytest.fixture(scope="module")

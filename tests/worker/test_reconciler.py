@@ -75,7 +75,7 @@ def test_a_run_whose_worker_fell_silent_is_done_by_the_next(
     assert round_of(round_id).state == "labelling"
 
 
-def test_a_store_that_cannot_be_written_costs_attempts_and_publishes_nothing(
+def test_a_store_that_cannot_be_written_fails_the_round_and_publishes_nothing(
     project: Callable[..., UUID], device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -88,7 +88,7 @@ def test_a_store_that_cannot_be_written_costs_attempts_and_publishes_nothing(
     with transaction() as session:
         assert session.scalar(text("SELECT count(*) FROM policies WHERE number > 0")) == 0
         error = session.scalar(text("SELECT error FROM rounds"))
-    assert "No space left" in str(error)
+    assert "disk is full" in str(error)
 
 
 def one_round_done(project_id: UUID, device: Device) -> None:
