@@ -26,8 +26,8 @@ CANARIES = (
     "\u202eright to left\u202c \u0000"[:-1] + "<style data-canary>*{display:none}</style>",
 )
 ALL = " ".join(CANARIES)
-# one sends on who is inside, one is no page, one is a download
-FRAGMENTS = ("/sign-in", "/demo/progress", "/account/data")
+# one sends on who is inside, one is no page, two are downloads
+FRAGMENTS = ("/sign-in", "/demo/progress", "/account/data", "/people/{person_id}/data")
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,17 @@ def ids(site: Site) -> dict[str, str]:
         f"/projects/{project}/prompts",
         {"prompts": [{"prompt": f"eval {CANARIES[1]}", "split": "eval"}]},
     )
-    rest.post("/people", {"email": "canary@example.com", "name": ALL[:200]})
+    person = rest.post("/people", {"email": "canary@example.com", "name": ALL[:200]})["id"]
     rest.post(f"/projects/{project}/members", {"email": "canary@example.com", "role": "annotator"})
     rest.post("/keys", {"name": ALL[:200], "scope": "annotator", "project": project})
     round_id = _done_round(site, project)
     policy = rest.get(f"/rounds/{round_id}")["policy_out"]
-    return {"project_id": project, "round_id": round_id, "policy_id": policy}
+    return {
+        "project_id": project,
+        "round_id": round_id,
+        "policy_id": policy,
+        "person_id": person,
+    }
 
 
 def _done_round(site: Site, project: str) -> str:
