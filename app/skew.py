@@ -7,6 +7,7 @@ while it runs, as an upgrade may come under a process that was not stopped.
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import lru_cache
 
@@ -18,6 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from app.database import get_engine
 from app.errors import Unavailable
 from app.migrate import config
+
+# Alembic tells of its dialect at every look; what migrates says more by itself.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 LOOK_SECONDS = 5.0
 """How long a database that was found right is believed to be so."""
