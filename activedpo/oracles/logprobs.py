@@ -6,13 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from activedpo.odds import log_odds, sigmoid
 from activedpo.oracles import parsing
 
 ASKED = {"logprobs": True, "top_logprobs": 5}
 """Of Chat Completions; five alternatives hold A and B, and every server allows as many."""
-
-FURTHEST = 30.0
-"""Log-odds beyond which nothing is told apart."""
 
 
 def chance_of_first(logprobs: Any, verdict: str | None) -> float | None:
@@ -39,13 +37,6 @@ def chance_of_first(logprobs: Any, verdict: str | None) -> float | None:
     return None
 
 
-def log_odds(p: float) -> float:
-    """log(p / (1 − p)), kept within `FURTHEST`."""
-    if p <= 0 or p >= 1:
-        return math.copysign(FURTHEST, p - 0.5)
-    return max(-FURTHEST, min(FURTHEST, math.log(p) - math.log1p(-p)))
-
-
 def both_orders(shown: float, swapped: float) -> float:
     """One p from two orders, averaged in log-odds.
 
@@ -55,8 +46,7 @@ def both_orders(shown: float, swapped: float) -> float:
     Args:
         shown, swapped: p(the one shown as A is better), the texts exchanged in between.
     """
-    x = (log_odds(shown) - log_odds(swapped)) / 2
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+    return sigmoid((log_odds(shown) - log_odds(swapped)) / 2)
 
 
 def _tokens(logprobs: Any) -> list[dict[str, Any]]:
@@ -87,8 +77,7 @@ def _share(token: dict[str, Any], before: str, letter: str, verdict: str) -> flo
     a, b = (rest if known[side] is None else known[side] for side in "AB")
     if not (a or 0.0) + (b or 0.0):
         return None
-    odds = log_odds((a or 0.0) / ((a or 0.0) + (b or 0.0)))
-    return 1 / (1 + math.exp(-odds))
+    return sigmoid(log_odds((a or 0.0) / ((a or 0.0) + (b or 0.0))))
 
 
 def _mass(chances: dict[str, float], spelled: str) -> float | None:

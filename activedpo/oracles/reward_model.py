@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from activedpo.errors import ModelMismatch, NoWeights
 from activedpo.loading import pick_device, pick_dtype, quiet
+from activedpo.odds import sigmoid
 from activedpo.oracles.templates import as_text
 from activedpo.types import Prompt
 
@@ -63,7 +64,7 @@ class RewardModel:
         rewards = self.rewards(texts)
         found: list[float | None] = []
         for a, b in zip(rewards[::2], rewards[1::2], strict=True):
-            found.append(None if a is None or b is None else _sigmoid(self.scale * (a - b)))
+            found.append(None if a is None or b is None else sigmoid(self.scale * (a - b)))
         return found
 
     @torch.inference_mode()
@@ -91,7 +92,3 @@ class RewardModel:
         turns = [*turns, {"role": "assistant", "content": text}]
         whole = self.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
         return [int(token) for token in whole]
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

@@ -25,6 +25,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from activedpo.odds import sigmoid
+
 STRENGTH = 4.0
 PRIOR_OF_PEOPLE, PRIOR_OF_ORACLES = 0.75, 0.5
 """Before any comparison: a person is likelier right than not, of an oracle nothing is known."""
@@ -85,5 +87,4 @@ def combined(chances: Sequence[float], weights: Sequence[float]) -> float:
     """
     if len(chances) == 1:
         return chances[0]
-    x = sum(w * (2.0 * p - 1.0) for p, w in zip(chances, weights, strict=True))
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+    return sigmoid(sum(w * (2.0 * p - 1.0) for p, w in zip(chances, weights, strict=True)))
