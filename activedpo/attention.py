@@ -10,7 +10,7 @@ other rows, the future, the other completion.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,15 @@ def flex_mask(batch: Batch, window: int | None = None) -> Any:
 
 def attention_masks(policy: Policy, batch: Batch) -> Any:
     """The mask in the form that the architecture takes: one, or one per kind of layer."""
+    return per_kind_of_layer(policy, lambda window: _mask(policy, batch, window))
+
+
+def per_kind_of_layer(policy: Policy, make: Callable[[int | None], Any]) -> Any:
+    """`make(window)` of what the architecture's layers want: one mask, or one per kind of layer.
+
+    Args:
+        make: a mask whose queries see `window` positions back, or, with None, all.
+    """
     config = policy.base.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
@@ -89,21 +98,23 @@ def attention_masks(policy: Policy, batch: Batch) -> Any:
         window = None
     if kinds:
         windows = {"full_attention": None, "sliding_attention": window}
-        return {kind: _mask(policy, batch, windows[kind]) for kind in kinds}
-    return _mask(policy, batch, window)
+        return {kind: make(windows[kind]) for kind in kinds}
+    return make(window)
 
 
 def _mask(policy: Policy, batch: Batch, window: int | None) -> Any:
     if policy.flex:
         return flex_mask(batch, window)
-    return _additive(block_mask(batch, window), policy.dtype)
+    return additive(block_mask(batch, window), policy.dtype)[:, None]
 
 
-def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    # Made once for all layers: scaled_dot_product_attention would turn a boolean into it at each.
-    lowest = torch.finfo(dtype).min
+def additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a key is seen, the lowest number where not.
+
+    Made once for all layers: scaled_dot_product_attention would turn a boolean into it at each.
+    """
     mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    return mask.masked_fill_(~allowed, lowest)[:, None]
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)
 
 
 @contextlib.contextmanager

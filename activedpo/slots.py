@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from activedpo.attention import additive, per_kind_of_layer
 from activedpo.loading import Policy
 
 Prefix = list[tuple[Tensor, Tensor]]
@@ -112,25 +113,16 @@ class SlotCache(Cache):  # type: ignore[misc]
         """(active, 1) position of the token that is fed next."""
         return self.column - torch.tensor(self.starts, device=self.device)[:, None]
 
-    def masks(self, policy: Policy) -> Tensor | dict[str, Tensor]:
+    def masks(self, policy: Policy) -> Any:
         """Additive mask (active, 1, 1, columns seen), or one per kind of layer."""
-        config = policy.base.config.get_text_config()
-        window = getattr(config, "sliding_window", None)
-        if getattr(config, "use_sliding_window", True) is False:
-            window = None
-        kinds = set(getattr(config, "layer_types", None) or ())
-        windows = {"full_attention": None, "sliding_attention": window}
-        if kinds:
-            return {kind: self._mask(policy.dtype, windows[kind]) for kind in kinds}
-        return self._mask(policy.dtype, window)
+        return per_kind_of_layer(policy, lambda window: self._mask(policy.dtype, window))
 
     def _mask(self, dtype: torch.dtype, window: int | None) -> Tensor:
         columns = torch.arange(self.low, self.column + 1, device=self.device)
         seen = columns >= torch.tensor(self.starts, device=self.device)[:, None]
         if window is not None:
             seen &= columns > self.column - window
-        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-        return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None, None]
+        return additive(seen, dtype)[:, None, None]
 
     def _allocate(self, prefix: Prefix) -> None:
         for keys, values in prefix:
