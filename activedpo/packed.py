@@ -45,7 +45,7 @@ from activedpo.packing import (
     plan,
     sum_by_owner,
 )
-from activedpo.trainable import trained_parameters
+from activedpo.trainable import put_back, snapshot, trained_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +137,9 @@ class PackedStep:
     def remember(self) -> None:
         """Keeps the weights as they are now as `previous`; one copy, written over each time."""
         if self.previous is None:
-            self.previous = {name: p.detach().clone() for name, p in self.parameters.items()}
-            return
-        for name, kept in self.previous.items():
-            kept.copy_(self.parameters[name].detach())
+            self.previous = snapshot(self.parameters)
+        else:
+            put_back(self.parameters, self.previous)
 
     def evaluate(self, batch: Sequence[Example]) -> dict[str, float]:
         """Loss and accuracy without an update."""

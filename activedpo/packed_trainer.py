@@ -18,6 +18,7 @@ from activedpo import checkpoints, devices
 from activedpo.errors import Diverged
 from activedpo.loading import Policy
 from activedpo.packed import Example, NotFinite, PackedStep
+from activedpo.trainable import put_back, snapshot
 from activedpo.training import StepProgress, TrainSettings
 
 
@@ -79,7 +80,7 @@ class PackedTrainer:
         if self.step.previous is None:
             raise Diverged(f"step {number + 1}: {error}; nothing was trained: {advice}") from error
         # The weights that led to this loss came from the last update: it is taken back.
-        _put_back(self.step.previous, self.step.parameters)
+        put_back(self.step.previous, self.step.parameters)
         self.stopped = f"step {number + 1}: {error}; weights of step {number - 1} kept: {advice}"
 
     def _order(self, number: int) -> list[int]:
@@ -163,14 +164,14 @@ class _Best:
         """Books an epoch; True where the loss has not fallen for `patience` epochs."""
         if loss < self.loss:
             self.loss, self.since = loss, 0
-            self.weights = _snapshot(parameters)
+            self.weights = snapshot(parameters)
             return False
         self.since += 1
         return self.since >= self.patience
 
     def restore(self, parameters: dict[str, nn.Parameter]) -> None:
         if self.weights is not None:
-            _put_back(self.weights, parameters)
+            put_back(self.weights, parameters)
 
     def state(self) -> dict[str, float]:
         return {"loss": self.loss, "since": self.since}
@@ -178,7 +179,7 @@ class _Best:
     def load(self, state: dict[str, float], parameters: dict[str, nn.Parameter]) -> None:
         self.loss, self.since = float(state["loss"]), int(state["since"])
         if self.loss < math.inf:
-            self.weights = _snapshot(parameters)
+            self.weights = snapshot(parameters)
 
 
 def _split(
@@ -199,16 +200,6 @@ def _fingerprint(examples: Sequence[Example], settings: TrainSettings) -> str:
     data = [[e.row.prompt, e.row.completions, e.p, e.weight, e.ref_a, e.ref_b] for e in examples]
     text = json.dumps([decides, data], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _snapshot(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in parameters.items()}
-
-
-def _put_back(weights: dict[str, Tensor], parameters: dict[str, nn.Parameter]) -> None:
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
 
 
 def _set_modes(policy: Policy, settings: TrainSettings, dropout: bool) -> None:

@@ -7,7 +7,7 @@ copy's own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,6 +79,18 @@ def merged(policy: Policy) -> Policy:
 def trained_parameters(policy: Policy) -> dict[str, nn.Parameter]:
     """The weights that ask for gradients, by name."""
     return {n: p for n, p in policy.model.named_parameters() if p.requires_grad}
+
+
+def snapshot(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of the weights as they are now."""
+    return {name: weight.detach().clone() for name, weight in parameters.items()}
+
+
+def put_back(weights: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Writes `weights` over those of the same names."""
+    with torch.no_grad():
+        for name, weight in into.items():
+            weight.copy_(weights[name])
 
 
 def _full(policy: Policy) -> Policy:
