@@ -25,6 +25,7 @@ from activedpo.scoring import pair_rows
 from activedpo.trainable import trainable_copy
 from bench.engine.contest import Contest
 from bench.engine.material import pairs, policy
+from bench.engine.scoring import padded_sums
 
 BATCH = 8
 BUDGET = 512
@@ -67,14 +68,4 @@ def _sums(start: Policy, rows: Sequence[Row], whole: bool) -> Tensor:
     if not whole:
         batch = collate(rows, 0, start.device)
         return sum_by_owner(logprobs(start, batch)[0], batch)
-    width = max(len(row.prompt) + len(row.completions[0]) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    seen, asked = torch.zeros_like(ids), torch.zeros_like(ids)
-    for line, row in enumerate(rows):
-        length = len(row.prompt) + len(row.completions[0])
-        ids[line, :length] = torch.tensor([*row.prompt, *row.completions[0]])
-        seen[line, :length] = 1
-        asked[line, len(row.prompt) : length] = 1
-    logits = start.model(input_ids=ids, attention_mask=seen, use_cache=False).logits[:, :-1]
-    logp = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None]).squeeze(2)
-    return (logp * asked[:, 1:]).sum(1)
+    return padded_sums(start, [(row.prompt, row.completions[0]) for row in rows])

@@ -15,6 +15,7 @@ from activedpo.encoding import EncodedPair, encode_pairs
 from activedpo.loading import Policy
 from activedpo.packing import plain_logprobs
 from activedpo.scoring import pair_rows, score_rows
+from activedpo.types import Tokens
 from bench.engine.contest import Contest, matmul_rate
 from bench.engine.material import SHAPES, pairs, policy
 
@@ -66,20 +67,24 @@ def padded(scored: Policy, encoded: Sequence[EncodedPair], size: int = 8) -> lis
     sequences = [(p.prompt, c) for p in encoded for c in (p.a, p.b)]
     sums: list[float] = []
     for start in range(0, len(sequences), size):
-        chosen = sequences[start : start + size]
-        width = max(len(p) + len(c) for p, c in chosen)
-        ids = torch.zeros(len(chosen), width, dtype=torch.long)
-        seen, asked = torch.zeros_like(ids), torch.zeros_like(ids)
-        for row, (prompt, completion) in enumerate(chosen):
-            length = len(prompt) + len(completion)
-            ids[row, :length] = torch.tensor([*prompt, *completion])
-            seen[row, :length] = 1
-            asked[row, len(prompt) : length] = 1
         with torch.inference_mode():
-            logits = scored.model(input_ids=ids, attention_mask=seen).logits[:, :-1].float()
-            chosen_logp = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None]).squeeze(2)
-            sums.extend((chosen_logp * asked[:, 1:]).sum(1).tolist())
+            sums.extend(padded_sums(scored, sequences[start : start + size]).tolist())
     return sums
+
+
+def padded_sums(scored: Policy, sequences: Sequence[tuple[Tokens, Tokens]]) -> torch.Tensor:
+    """Summed log-prob of each completion behind its prompt: one batch, whole logits."""
+    width = max(len(p) + len(c) for p, c in sequences)
+    ids = torch.zeros(len(sequences), width, dtype=torch.long)
+    seen, asked = torch.zeros_like(ids), torch.zeros_like(ids)
+    for row, (prompt, completion) in enumerate(sequences):
+        length = len(prompt) + len(completion)
+        ids[row, :length] = torch.tensor([*prompt, *completion])
+        seen[row, :length] = 1
+        asked[row, len(prompt) : length] = 1
+    logits = scored.model(input_ids=ids, attention_mask=seen).logits[:, :-1].float()
+    chosen = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None]).squeeze(2)
+    return (chosen * asked[:, 1:]).sum(1)
 
 
 def trl_pass(scored: Policy, encoded: Sequence[EncodedPair]) -> Callable[[], object]:
