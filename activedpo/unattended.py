@@ -28,11 +28,12 @@ HELD_OUT = 64
 UPLOAD = 5_000
 _GENERATION = (
     "max_new_tokens", "temperature", "top_p", "top_k", "entropy_samples", "entropy_per_token",
+    "prune", "near_duplicates",
 )  # fmt: skip
 _TRAINING = (
     "trainer", "lora", "lora_alpha", "lora_dropout", "reset", "beta", "learning_rate", "epochs",
     "max_steps", "batch_size", "loss", "label_smoothing", "length_normalised", "max_grad_norm",
-    "gradient_checkpointing",
+    "gradient_checkpointing", "gate",
 )  # fmt: skip
 
 
@@ -61,9 +62,8 @@ def check(config: SimulationConfig) -> None:
     """
     if config.noise != Noise():
         raise InvalidConfig("noise: an attached oracle says what it thinks; `simulate` takes noise")
-    for key in ("prune", "near_duplicates", "prompt_tokens"):
-        if getattr(config, key) is not None:
-            raise InvalidConfig(f"{key}: only `simulate` takes this")
+    if config.prompt_tokens is not None:
+        raise InvalidConfig("prompt_tokens: only `simulate` takes this")
     read_prompts(str(config.prompts))
 
 

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
 import activedpo as ad
 from activedpo import types
+from activedpo.acquisition.combine import surprise
 from activedpo.errors import ActiveDPOError, ContextOverflow
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
@@ -78,6 +80,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
         progress=report.of("scoring"),
     )
     entropy = _entropy(policy, pairs, work, report)
+    perplexity = [_finite(value) for value in np.exp(surprise(scores))]
     seen = measure.of_pool(policy, pairs, work.features, scores.hidden)
     scored = [
         Scored(
@@ -90,6 +93,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
             ref_logp_b=float(scores.ref_logp_b[i]),
             margin=float(scores.margin[i]),
             entropy=entropy[i],
+            perplexity=perplexity[i],
             features=seen[i],
         )
         for i, (key, pair) in enumerate(zip(keys, pairs, strict=True))
@@ -239,6 +243,11 @@ def _entropy(
     return [by_prompt[repr(pair.prompt)] for pair in pairs]
 
 
+def _finite(value: float) -> float | None:
+    # A log-probability of −inf is refused where it is ranked by, by the name of its pair
+    return float(value) if np.isfinite(value) else None
+
+
 def _storable(pair: types.Pair) -> types.Pair:
     # Postgres keeps no NUL; the token ids keep what was really written
     a, b = (t.replace("\x00", "\ufffd") for t in (pair.completion_a, pair.completion_b))
@@ -299,6 +308,7 @@ def _numbers(row: Scored, round: Round) -> dict[str, Any]:
         "ref_logp_b": row.ref_logp_b,
         "margin": row.margin,
         "entropy": row.entropy,
+        "perplexity": row.perplexity,
         "features": None if row.features is None else b64decode(row.features),
         "scored_by": round.policy_in_id,
         "scored_at": dt.datetime.now(dt.UTC),

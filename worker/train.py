@@ -18,6 +18,7 @@ from app import artifacts
 from app.policies.models import Policy
 from app.projects.models import Project
 from app.rounds import stages
+from app.rounds.gate import pseudo_labelled
 from app.rounds.models import Round, Run
 from app.rounds.training_set import TrainingPair, training_set
 from app.settings import get_settings
@@ -70,7 +71,7 @@ def load(session: Session, run: Run) -> TrainWork:
     mine = scratch_of(run) / str(run.attempt)
     return TrainWork(
         setting=models.setting_of(project, round, policy),
-        labelled=[_labelled(item, round) for item in training_set(session, round)],
+        labelled=[_labelled(item, round) for item in _trained_on(session, round, project)],
         training=project.training,
         out=str(mine / "out"),
         checkpoints=str(mine / "checkpoints"),
@@ -90,6 +91,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
     result = _resumed(labelled, work, held, report)
     left_out += [LeftOut(str(dropped.id), dropped.reason) for dropped in result.dropped]
     metrics = guesses | _figures(result.metrics, len(labelled) - len(result.dropped), left_out)
+    metrics["pseudo_labels"] = sum(item.pseudo for item in labelled)
     kind = "adapter" if int(work.training.get("lora", 16)) else "full"
     return OUTCOME.pack(TrainOutcome(kind, metrics))
 
@@ -114,7 +116,7 @@ def store(session: Session, run: Run, work: TrainWork, outcome: TrainOutcome) ->
         path=work.path,
         files=outcome.files,
         size_bytes=sum(int(file["size"]) for file in outcome.files.values()),
-        labels=len(work.labelled),
+        labels=sum(not item.pseudo for item in work.labelled),
         metrics=outcome.metrics,
     )
     stages.trained(session, run, policy)
@@ -165,7 +167,12 @@ def _labelled(item: TrainingPair, round: Round) -> Labelled:
         audit=item.audit,
         margin=row.margin if known else None,
         ref_logps=(row.ref_logp_a, row.ref_logp_b) if both else None,  # type: ignore[arg-type]
+        pseudo=item.pseudo,
     )
+
+
+def _trained_on(session: Session, round: Round, project: Project) -> list[TrainingPair]:
+    return training_set(session, round) + pseudo_labelled(session, round, project)
 
 
 def _existing(folder: str | None) -> str | None:

@@ -110,6 +110,7 @@ class Scored:
     ref_logp_b: float
     margin: float
     entropy: float | None
+    perplexity: float | None = None
     features: str | None = None
 
 
@@ -127,7 +128,7 @@ class Labelled:
     """A pair to train on: p is the probability that completion a is the better one.
 
     ``margin`` is the one at selection, of the policy that the round starts from, where known;
-    ``ref_logps`` the stored log-probabilities under π_0.
+    ``ref_logps`` the stored log-probabilities under π_0; ``pseudo``: p is its own opinion.
     """
 
     pair: Pair
@@ -137,6 +138,7 @@ class Labelled:
     audit: bool
     margin: float | None
     ref_logps: tuple[float, float] | None
+    pseudo: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,26 @@ from activedpo.types import Pair, Scores
 _GRAM = 3
 
 
-def keep_fluent(scores: Scores, low: float, high: float) -> np.ndarray:
+def surprise(scores: Scores) -> np.ndarray:
+    """(n,) −log π_θ per token over both completions, in nats: the log of the pair's perplexity."""
+    tokens = np.maximum(1, scores.tokens_a + scores.tokens_b)
+    found: np.ndarray = -(scores.logp_a + scores.logp_b) / tokens
+    return found
+
+
+def keep_fluent(surprise: np.ndarray, low: float, high: float) -> np.ndarray:
     """Perplexity pruning: (n,) bool, False for the tails.
 
-    A pair's perplexity is exp(−log π_θ / tokens) over both completions; pairs below the quantile
-    `low` (text that repeats itself) or above `high` (noise) are to be left out.
+    Pairs whose `surprise` lies below the quantile `low` (text that repeats itself) or above `high`
+    (noise) are to be left out. NaN, a pair that was not measured, is in neither tail.
     """
     if not 0 <= low <= high <= 1:
         raise ValueError(f"quantiles must be 0 <= low <= high <= 1, not {low} and {high}")
-    surprise = -(scores.logp_a + scores.logp_b) / np.maximum(1, scores.tokens_a + scores.tokens_b)
-    if not len(surprise):
-        return np.zeros(0, dtype=bool)
-    bottom, top = np.quantile(surprise, [low, high])
-    kept: np.ndarray = (surprise >= bottom) & (surprise <= top)
+    known = np.isfinite(surprise)
+    if not known.any():
+        return np.ones(len(surprise), dtype=bool)
+    bottom, top = np.quantile(surprise[known], [low, high])
+    kept: np.ndarray = ~known | ((surprise >= bottom) & (surprise <= top))
     return kept
 
 
@@ -65,8 +72,12 @@ def audit(n: int, m: int, fraction: float, rng: np.random.Generator) -> np.ndarr
     return rng.permutation(n)[:count].astype(np.int64)
 
 
-def confidence_gate(scores: Scores, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def confidence_gate(margins: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Pairs that the policy is so sure about that it labels them itself (arXiv 2402.09401).
+
+    Args:
+        margins: (n,) r̂(a) − r̂(b); 0 where both completions are the same.
+        threshold: a probability in (0.5, 1].
 
     Returns:
         (indices with σ(|margin|) ≥ threshold, their pseudo-labels p of completion a, 0 or 1).
@@ -74,6 +85,6 @@ def confidence_gate(scores: Scores, threshold: float) -> tuple[np.ndarray, np.nd
     """
     if not 0.5 < threshold <= 1:
         raise ValueError(f"threshold is a probability in (0.5, 1], not {threshold}")
-    sure = 1 / (1 + np.exp(-np.abs(scores.margin))) >= threshold
-    indices = np.flatnonzero(sure & ~scores.equal).astype(np.int64)
-    return indices, (scores.margin[indices] > 0).astype(np.float64)
+    sure = 1 / (1 + np.exp(-np.abs(margins))) >= threshold
+    indices = np.flatnonzero(sure).astype(np.int64)
+    return indices, (margins[indices] > 0).astype(np.float64)

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from activedpo import acquisition
-from activedpo.acquisition.combine import confidence_gate, keep_distinct, keep_fluent
+from activedpo.acquisition.combine import (
+    confidence_gate,
+    keep_distinct,
+    keep_fluent,
+    surprise,
+)
 from activedpo.loading import Policy
 from activedpo.scoring import score_pairs
 from activedpo.simulation.bench import Bench, derive
@@ -159,7 +164,7 @@ def _keep(bench: Bench, pairs: list[Pair], scores: Scores | None) -> np.ndarray 
         return None
     keep = np.ones(len(pairs), dtype=bool)
     if config.prune is not None and scores is not None:
-        keep &= keep_fluent(scores, *config.prune)
+        keep &= keep_fluent(surprise(scores), *config.prune)
     if config.near_duplicates is not None:
         keep &= keep_distinct(pairs, config.near_duplicates)
     return keep
@@ -221,7 +226,7 @@ def _pseudo_label(
     chosen: Chosen,
 ) -> None:
     """The policy labels what it is sure about; the oracle only tells how often that is wrong."""
-    indices, p = confidence_gate(scores, float(turn.bench.config.gate or 1))
+    indices, p = confidence_gate(scores.margin, float(turn.bench.config.gate or 1))
     sure = [(int(i), guess) for i, guess in zip(indices, p, strict=True) if int(i) not in asked]
     chosen.pseudo = [Label(pairs[i], float(guess), turn.number) for i, guess in sure]
     truth = [(pool.label(i), guess) for i, guess in sure]

@@ -17,6 +17,10 @@ def _text(value: str) -> str:
     return value.replace("\r\n", "\n")
 
 
+def _quantiles(value: str) -> list[float]:
+    return [float(part) for part in value.replace(",", " ").split()]
+
+
 def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda value: parse(value) if value.strip() else None
 
@@ -32,6 +36,8 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "generation.top_p": _optional(float),
     "generation.top_k": _optional(int),
     "generation.entropy_samples": int,
+    "generation.prune": _optional(_quantiles),
+    "generation.near_duplicates": _optional(float),
     "acquisition": str,
     "cold_start": str,
     "batch_size": int,
@@ -53,6 +59,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "training.loss": str,
     "training.ties": str,
     "training.opinions": str,
+    "training.gate": _optional(float),
 }
 SWITCHES = ("auto_next", "adjudicate", "require_rationale", "paused")
 
@@ -110,6 +117,8 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(f"{part:g}" for part in value)
     return f"{value:g}" if isinstance(value, float) else value
 
 

@@ -76,6 +76,12 @@ class Project(Identified, Base):
         return self.pool_size or 4 * self.batch_size
 
     @property
+    def gate(self) -> float | None:
+        """How sure a policy must be of a pair to label it itself; None: it never does."""
+        gate: float | None = self.training.get("gate")
+        return gate
+
+    @property
     def weighs_opinions(self) -> bool:
         """Whether several opinions of a pair are counted by their authors' reliability."""
         return bool(self.training.get("opinions") == "reliability")
@@ -109,7 +115,8 @@ class Pair(Identified, Base):
     ``rank`` is the acquisition's order in the round's pool, ``audit_rank`` a random order of
     the same pool from which the audit share is drawn. ``review``: annotators disagreed, and the
     last slot is a reviewer's. ``logp_*`` and ``ref_logp_*`` are summed
-    log-probabilities in nats, ``margin`` is r(a) - r(b), ``entropy`` the prompt's, in nats.
+    log-probabilities in nats, ``margin`` is r(a) - r(b), ``entropy`` the prompt's, in nats,
+    ``perplexity`` exp(−log π_θ / tokens) over both completions.
     """
 
     __tablename__ = "pairs"
@@ -151,6 +158,7 @@ class Pair(Identified, Base):
     ref_logp_b: Mapped[float | None]
     margin: Mapped[float | None]
     entropy: Mapped[float | None]
+    perplexity: Mapped[float | None]
     features: Mapped[bytes | None]  # (2, d) float32: what the acquisition looked at
     scored_by: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("policies.id", ondelete="SET NULL")

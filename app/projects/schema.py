@@ -41,9 +41,16 @@ def _judge(value: dict[str, Any]) -> dict[str, Any]:
     return sealed_in(value, "api_key")
 
 
+def _ordered(value: list[float]) -> list[float]:
+    if value[0] > value[1]:
+        raise ValueError(f"the lower quantile comes first: [low, high], not {value}")
+    return value
+
+
 Acquisition = Annotated[Words, AfterValidator(_known)]
 Count = Annotated[int, Field(ge=1, le=_INT4)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Quantiles = Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -54,7 +61,13 @@ class Strict(BaseModel):
 
 
 class Generation(Strict):
-    """How completions are sampled."""
+    """How completions are sampled, and which pairs are not worth asking about.
+
+    ``prune``: [low, high] quantiles of the pool's perplexity between which a pair is asked about
+    first; ``near_duplicates``: so are pairs whose completions are at most this alike (Jaccard of
+    word trigrams). What they leave out is taken when nothing else is left; the audit share is
+    drawn from the whole pool.
+    """
 
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 128
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
@@ -63,10 +76,17 @@ class Generation(Strict):
     entropy_samples: Annotated[int, Field(ge=1, le=1_024)] = 8
     entropy_per_token: StrictBool = False
     batch_tokens: Count | None = None
+    prune: Quantiles | None = None
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Training(Strict):
-    """How a policy is trained by DPO. ``learning_rate`` null: by ``lora`` (1e-4) or not (1e-6)."""
+    """How a policy is trained by DPO. ``learning_rate`` null: by ``lora`` (1e-4) or not (1e-6).
+
+    ``gate``: pairs of the round's pool that the policy is surer about than this, σ(|margin|), are
+    trained on as it would label them (arXiv 2402.09401). They are no labels: nothing stores or
+    exports them, and the policy's figures count them apart.
+    """
 
     trainer: Literal["packed", "trl"] = "packed"
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
@@ -86,11 +106,19 @@ class Training(Strict):
     strength: dict[Literal["1", "2", "3"], Annotated[float, Field(ge=0.5, le=1)]] | None = None
     soft_labels: StrictBool = False
     opinions: Literal["mean", "reliability"] = "mean"
+    gate: Annotated[float, Field(gt=0.5, le=1)] | None = None
     max_grad_norm: Positive | None = 1.0
     warmup: Share = 0.0
     seed: Annotated[int, Field(ge=0, le=_INT4)] = 0
     checkpoint_every: Count | None = None
     gradient_checkpointing: StrictBool = False
+
+    @field_validator("opinions")
+    @classmethod
+    def _has_weights(cls, opinions: str, info: ValidationInfo) -> str:
+        if opinions == "reliability" and info.data.get("trainer") == "trl":
+            raise ValueError("'reliability' gives soft labels, which trainer 'trl' does not take")
+        return opinions
 
     @model_validator(mode="after")
     def _rate(self) -> Training:
@@ -106,7 +134,7 @@ class ProjectSettings(Strict):
     base_model: Annotated[Words, Field(max_length=4_096)] | None = None
     source: Literal["generated", "imported"] = "generated"
     acquisition: Acquisition = "certainty"
-    cold_start: Literal["random", "entropy"] = "random"
+    cold_start: Literal["random", "entropy", "diverse"] = "random"
     pool_size: Annotated[int, Field(ge=1, le=LARGEST_POOL)] | None = None
     # Behind pool_size, which its check reads
     batch_size: Annotated[int, Field(ge=1, le=LARGEST_BATCH, validate_default=True)] = 32

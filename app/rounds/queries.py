@@ -101,6 +101,7 @@ def pool_of(session: Session, round_id: uuid.UUID) -> Sequence[Any]:
             Pair.id,
             Pair.margin,
             Pair.entropy,
+            Pair.perplexity,
             Pair.logp_a,
             Pair.logp_b,
             Pair.ref_logp_a,

@@ -21,11 +21,14 @@ from activedpo import acquisition
 from activedpo.types import Scores
 from app.policies.models import Policy
 from app.projects.models import Project
-from app.rounds import features, queries
+from app.rounds import features, pruning, queries
 from app.rounds.models import Round
 
 Pool = Sequence[Any]
 """Rows of :func:`app.rounds.queries.pool_of`."""
+
+_SPARE = 4
+"""Imported pairs looked at, as a multiple of M, to find M without near-duplicates."""
 
 _STORE = text(
     """
@@ -146,7 +149,8 @@ def select_batch(session: Session, round: Round, project: Project) -> None:
     policy_in = session.get(Policy, round.policy_in_id) if round.policy_in_id else None
     strategy, why = strategy_for(project, policy_in)
     seen, past = _features(session, strategy, pool, policy_in)
-    order = _ranked(strategy, pool, project.batch_size, round.seed, seen, past)
+    kept = pruning.keep(session, project, pool)
+    order = _ranked(strategy, pool, project.batch_size, round.seed, seen, past, kept)
     rng = np.random.default_rng([round.seed, 1])
     batch = choose(order, project.batch_size, project.audit_fraction, rng)
     store(session, round, project, [row.id for row in pool], batch)
@@ -155,18 +159,33 @@ def select_batch(session: Session, round: Round, project: Project) -> None:
         "acquisition": strategy,
         "acquisition_note": why,
         "pool": len(pool),
+        "pruned": 0 if kept is None else int((~kept).sum()),
         "audit": len(batch.audit),
     }
 
 
 def select_at_random(session: Session, round: Round, project: Project) -> None:
-    """Open M waiting imported pairs at random: no model, no ranking of the rest."""
-    ids = queries.sample_pool(session, project.id, project.batch_size, round.seed)
+    """Open M waiting imported pairs at random: no model, no ranking of the rest.
+
+    Near-duplicates are passed over where others are found among `_SPARE` times as many; without a
+    model there is no perplexity to prune by.
+    """
+    ids = _drawn(session, round, project)
     everything = np.arange(len(ids))
     audit = frozenset(range(math.ceil(project.audit_fraction * len(ids))))
     batch = Batch(everything, everything, frozenset(range(len(ids))), audit)
     store(session, round, project, ids, batch)
     round.metrics = {**round.metrics, "acquisition": "random", "audit": len(audit)}
+
+
+def _drawn(session: Session, round: Round, project: Project) -> list[uuid.UUID]:
+    size = project.batch_size
+    if project.generation.get("near_duplicates") is None:
+        return queries.sample_pool(session, project.id, size, round.seed)
+    ids = queries.sample_pool(session, project.id, _SPARE * size, round.seed)
+    kept = pruning.distinct(session, project, ids)
+    others_last = np.argsort(~kept, kind="stable") if kept is not None else range(len(ids))
+    return [ids[i] for i in others_last][:size]
 
 
 def _ranked(
@@ -176,6 +195,7 @@ def _ranked(
     seed: int,
     seen: NDArray[np.float64] | None = None,
     past: acquisition.Past | None = None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """The whole pool in the order of ``strategy``: its own choice of M, then all the others.
 
@@ -192,6 +212,7 @@ def _ranked(
         size=len(pool),
         features=seen,
         past=past,
+        keep=kept,
         ids=[str(row.id) for row in pool],
     )
 

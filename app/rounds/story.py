@@ -169,6 +169,9 @@ def outcome(metrics: dict[str, Any], *, trained: bool) -> list[Outcome]:
         accuracy = formats.percent(metrics["train_accuracy"])
         pairs = formats.number(metrics.get("trained_pairs"))
         rows.append(Outcome("Reward accuracy", accuracy, f"on the {pairs} pairs it trained on"))
+    if metrics.get("pseudo_labels"):
+        guessed = formats.number(metrics["pseudo_labels"])
+        rows.append(Outcome("Labelled by itself", guessed, "pairs the last policy was sure of"))
     if metrics.get("kl") is not None:
         rows.append(Outcome("KL from π₀", formats.number(metrics["kl"], 4), "nats per token"))
     if metrics.get("not_trained"):

@@ -33,6 +33,7 @@ class TrainingPair:
         weight: 1: how sure several opinions are is in p.
         new: no policy that this round starts from was trained on it.
         audit: drawn at random, not by the acquisition.
+        pseudo: no label: p is the policy's own opinion (`app.rounds.gate`).
     """
 
     pair: Pair
@@ -41,6 +42,7 @@ class TrainingPair:
     weight: float
     new: bool
     audit: bool
+    pseudo: bool = False
 
 
 def probability(version: PreferenceVersion, project: Project) -> float:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -146,11 +147,17 @@ def matmul_rate(model: torch.nn.Module, rows: int = 1_024, seconds: float = 1.0)
     return done / (time.perf_counter() - started)
 
 
-def peak_memory(work: Callable[..., object], *args: Any) -> float:
-    """MiB that `work(*args)` needs at its peak, in a process of its own."""
+def peak_memory(work: Callable[..., object], *args: Any) -> float | None:
+    """MiB that `work(*args)` needs at its peak, in a process of its own.
+
+    None where the machine had not that much: the rest of the contest goes on.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_peak, work, *args).result()
+        try:
+            return pool.submit(_peak, work, *args).result()
+        except BrokenProcessPool:
+            return None
 
 
 def _peak(work: Callable[..., object], *args: Any) -> float:

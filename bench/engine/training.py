@@ -64,18 +64,18 @@ def _one(
     contest = Contest(f"training {shape}, {kind}, {precision}", "pairs/s", count, "packed step")
     start = policy(*which, "float32")
     names = ("packed step", *SETTINGS)
-    contest.run(
-        {name: contender(start, name, precision, lora, shape, count) for name in names},
-        repeats,
-        warm=[contender(start, name, precision, lora, shape, 2) for name in names],
-    )
-    if memory:
+    if memory:  # first, while this process holds little itself
         few = min(count, BATCH)
         alone = peak_memory(in_a_process, which, None, precision, lora, shape, few)
         contest.extra["peak_mib"] = {"model and libraries alone": alone} | {
             name: peak_memory(in_a_process, which, name, precision, lora, shape, few)
             for name in names
         }
+    contest.run(
+        {name: contender(start, name, precision, lora, shape, count) for name in names},
+        repeats,
+        warm=[contender(start, name, precision, lora, shape, 2) for name in names],
+    )
     return contest
 
 

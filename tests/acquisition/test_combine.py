@@ -13,6 +13,7 @@ from activedpo.acquisition.combine import (
     jaccard,
     keep_distinct,
     keep_fluent,
+    surprise,
 )
 from activedpo.types import Pair
 from tests.acquisition.conftest import scores_of
@@ -25,10 +26,14 @@ def test_pruning_drops_both_tails_of_perplexity() -> None:
     scores = replace(
         scores_of(np.zeros(5)), logp_a=logp, logp_b=logp, tokens_a=tokens, tokens_b=tokens
     )
-    assert keep_fluent(scores, 0.25, 0.75).tolist() == [False, True, True, True, False]
-    assert keep_fluent(scores, 0, 1).all()
+    found = surprise(scores)
+    assert found.tolist() == pytest.approx([0.1, 0.5, 0.6, 0.7, 9.0])
+    assert keep_fluent(found, 0.25, 0.75).tolist() == [False, True, True, True, False]
+    assert keep_fluent(found, 0, 1).all()
+    unmeasured = np.append(found, np.nan)
+    assert keep_fluent(unmeasured, 0.25, 0.75).tolist()[-2:] == [False, True]
     with pytest.raises(ValueError, match="quantiles"):
-        keep_fluent(scores, 0.8, 0.2)
+        keep_fluent(found, 0.8, 0.2)
 
 
 def test_near_duplicates_leave_the_pool() -> None:
@@ -58,11 +63,10 @@ def test_the_audit_is_rounded_up_and_drawn_from_the_whole_pool() -> None:
 
 
 def test_the_gate_labels_only_what_is_sure() -> None:
-    """σ(3) = .953, σ(1) = .731; the last pair's completions are the same."""
-    scores = scores_of(np.array([3.0, -3.0, 1.0, 3.0]))
-    scores = replace(scores, equal=np.array([False, False, False, True]))
-    indices, p = confidence_gate(scores, 0.95)
+    """σ(3) = .953, σ(1) = .731; equal completions have no margin."""
+    margins = np.array([3.0, -3.0, 1.0, 0.0])
+    indices, p = confidence_gate(margins, 0.95)
     assert indices.tolist() == [0, 1]
     assert p.tolist() == [1.0, 0.0]
     with pytest.raises(ValueError, match="threshold"):
-        confidence_gate(scores, 0.5)
+        confidence_gate(margins, 0.5)

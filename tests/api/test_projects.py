@@ -62,7 +62,12 @@ def test_every_setting_comes_back_as_it_was_sent(cast: Any) -> None:
         "system_prompt": "Be kind. ☃",
         "chat": "off",
         "guidelines": "Choose **well**.",
-        "generation": {"temperature": 0.7, "top_k": 50},
+        "generation": {
+            "temperature": 0.7,
+            "top_k": 50,
+            "prune": [0.1, 1.0],
+            "near_duplicates": 0.9,
+        },
         "training": {"lora": 0, "beta": 0.2, "strength": {"1": 0.7, "2": 0.85, "3": 1.0}},
         "judge": {"kind": "sentiment"},
         "auto_next": True,
@@ -73,7 +78,7 @@ def test_every_setting_comes_back_as_it_was_sent(cast: Any) -> None:
     for name in body.keys() - {"generation", "training", "name"}:
         assert project[name] == body[name]
     assert project["name"] == body["name"].strip()
-    assert project["generation"]["top_k"] == 50
+    assert project["generation"] | body["generation"] == project["generation"]
     assert project["generation"]["max_new_tokens"] == 128
     assert project["training"]["learning_rate"] == 1e-6
     assert project["training"]["strength"] == {"1": 0.7, "2": 0.85, "3": 1.0}
@@ -110,6 +115,11 @@ BAD = [
     ({"pool_size": 7}, "batch_size"),
     ({"pool_size": 0}, "pool_size"),
     ({"audit_fraction": 1.1}, "audit_fraction"),
+    ({"generation": {"prune": [0.9, 0.1]}}, "generation.prune"),
+    ({"generation": {"prune": [0.1]}}, "generation.prune"),
+    ({"generation": {"near_duplicates": 0}}, "generation.near_duplicates"),
+    ({"training": {"gate": 0.5}}, "training.gate"),
+    ({"training": {"trainer": "trl", "opinions": "reliability"}}, "training.opinions"),
     ({"audit_fraction": -0.1}, "audit_fraction"),
     ({"audit_fraction": float("nan")}, "audit_fraction"),
     ({"audit_fraction": "0.5"}, "audit_fraction"),

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app.database import transaction
-from app.models import Pair, Policy, Project, Prompt, Round, Run
+from app.labelling import actions as labelling
+from app.models import Membership, Pair, Person, Policy, Project, Prompt, Round, Run
 from app.rounds import actions, stages
 
 
@@ -53,8 +54,13 @@ class Hand:
             query = select(Pair).where(Pair.project_id == self.id).order_by(Pair.rank)
             return [pair for pair in s.scalars(query) if not states or pair.state in states]
 
-    def generate(self, margin: Callable[[int], float] = lambda i: 0.0) -> None:
-        """Store every shard: one pair a prompt, with these margins."""
+    def generate(
+        self,
+        margin: Callable[[int], float] = lambda i: 0.0,
+        texts: Callable[[int], tuple[str, str]] = lambda i: ("x", "y"),
+        perplexity: Callable[[int], float | None] = lambda i: None,
+    ) -> None:
+        """Store every shard: one pair a prompt, with these margins, texts and perplexities."""
         count = 0
         for run in self.runs("generate"):
             with transaction() as s:
@@ -66,9 +72,10 @@ class Hand:
                             project_id=self.id,
                             prompt_id=prompt,
                             round_id=held.round_id,
-                            completion_a="x",
-                            completion_b="y",
+                            completion_a=texts(count)[0],
+                            completion_b=texts(count)[1],
                             margin=margin(count),
+                            perplexity=perplexity(count),
                             entropy=float(count),
                             **values,
                         )
@@ -106,3 +113,24 @@ class Hand:
 def hand(database: Engine) -> Callable[..., Hand]:
     """Makes projects on the empty database."""
     return Hand
+
+
+@pytest.fixture
+def ann(database):
+    with transaction() as s:
+        person = Person(email="ann@example.org")
+        s.add(person)
+        s.flush()
+        return person.id
+
+
+def label(hand, person, choice="left"):
+    """Answer everything that is open."""
+    with transaction() as s:
+        s.merge(Membership(project_id=hand.id, person_id=person, role="annotator"))
+    with transaction() as s:
+        project = s.get_one(Project, hand.id)
+        claims = labelling.claim_pairs(s, project, person, 50)
+    for claimed in claims:
+        with transaction() as s:
+            labelling.prefer(s, claimed.claim.id, person, labelling.Answer(choice))

@@ -10,31 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database import transaction
 from app.errors import Conflict
-from app.labelling import actions as labelling
-from app.models import Event, Membership, Person, Policy, Project, Round, Run
+from app.models import Event, Policy, Project, Round, Run
 from app.rounds import actions
 from app.rounds.training_set import training_set
-
-
-@pytest.fixture
-def ann(database):
-    with transaction() as s:
-        person = Person(email="ann@example.org")
-        s.add(person)
-        s.flush()
-        return person.id
-
-
-def label(hand, person, choice="left"):
-    """Answer everything that is open."""
-    with transaction() as s:
-        s.merge(Membership(project_id=hand.id, person_id=person, role="annotator"))
-    with transaction() as s:
-        project = s.get_one(Project, hand.id)
-        claims = labelling.claim_pairs(s, project, person, 50)
-    for claimed in claims:
-        with transaction() as s:
-            labelling.prefer(s, claimed.claim.id, person, labelling.Answer(choice))
+from tests.rounds.conftest import label
 
 
 def test_a_round_goes_from_queued_to_done_and_its_policy_is_the_projects(hand, ann):
