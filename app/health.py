@@ -22,9 +22,9 @@ from app.errors import document
 from app.metrics import REGISTRY
 from app.projects.models import Project
 from app.settings import get_settings
+from app.system import parts
 
 router = APIRouter(tags=["health"])
-PATIENCE_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,11 @@ def _migrations() -> Check:
     return Check("migrations", False, f"at {current}, not {newest}: run `activedpo migrate`")
 
 
-@lru_cache
-def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS
-    )
-
-
 def _broker() -> Check:
     url = get_settings().redis_url
     if url is None:
         return Check("broker", False, "ACTIVEDPO_REDIS_URL is not set")
-    _client(url).ping()
+    parts.client(url).ping()
     return Check("broker", True, "Redis answers")
 
 

@@ -26,13 +26,13 @@ ROOMS = (
     "oracles",
     "quality",
     "audit",
+    "system",
 )
 PARTS = (
     "app.health",
     *(f"app.{room}.api" for room in ROOMS),
     "app.web",
     *(f"app.{room}.pages" for room in ROOMS),
-    "app.system_pages",
     "app.reference",
 )
 

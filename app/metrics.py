@@ -25,6 +25,7 @@ from app.database import get_engine
 from app.labelling.models import Claim, Preference
 from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round, Run
+from app.system import figures
 
 log = structlog.get_logger()
 REGISTRY = CollectorRegistry()
@@ -82,12 +83,12 @@ class _FromDatabase(Collector):
         up = GaugeMetricFamily("activedpo_database_up", "Whether the database answers.")
         try:
             with get_engine().connect() as connection:
-                counts = list(_counts(connection))
+                counts = [*_counts(connection), *figures.workers(connection)]
         except (SQLAlchemyError, RuntimeError) as error:
             log.warning("metrics_without_database", error=type(error).__name__)
             counts = []
         up.add_metric([], float(bool(counts)))
-        return [up, *counts]
+        return [up, *counts, *figures.messages()]
 
 
 def _counts(connection: Connection) -> Iterator[Metric]:

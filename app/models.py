@@ -8,6 +8,7 @@ from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.quality.models import SetAside
 from app.rounds.models import Event, Round, Run, TrainingLabel
+from app.system.models import Worker
 
 __all__ = [
     "ApiKey",
@@ -34,4 +35,5 @@ __all__ = [
     "Verdict",
     "Webhook",
     "Withheld",
+    "Worker",
 ]

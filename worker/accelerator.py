@@ -38,7 +38,10 @@ class Accelerator:
         self._pipe: Connection | None = None
         self._ended = False
         self.clock: dict[str, Any] = {}
-        """How long the last run took in the child, and when it reached each stage; seconds."""
+        """How long the last run took in the child, by stage (seconds); its memory (bytes)."""
+
+        self.device: dict[str, Any] = {}
+        """What the child runs on: name, model, bytes of memory; empty until it has started."""
 
     @property
     def pid(self) -> int | None:
@@ -63,7 +66,9 @@ class Accelerator:
             pipe.send_bytes(work)
             while True:
                 message = orjson.loads(pipe.recv_bytes())
-                if "progress" in message:
+                if "device" in message:
+                    self.device = message["device"]
+                elif "progress" in message:
                     progress(message["progress"])
                 elif "done" in message:
                     self.clock = message["done"]

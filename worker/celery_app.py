@@ -17,6 +17,7 @@ from app.settings import get_settings
 from worker import judge, logs, reconciler, webhooks
 from worker.device import Device
 from worker.oracle import Office
+from worker.presence import Presence
 from worker.task import task
 
 settings = get_settings()
@@ -64,6 +65,12 @@ def office() -> Office:
     return Office(device().owner)
 
 
+@lru_cache(maxsize=1)
+def presence() -> Presence:
+    """What this worker process says of itself."""
+    return Presence(device().owner, device().tally, lambda: device().accelerator.device)
+
+
 @app.task(name="activedpo.round")  # type: ignore[untyped-decorator]
 @task
 def round_(*_: str) -> None:
@@ -98,7 +105,8 @@ def _logging(**_: Any) -> None:
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
-def _at_start(**_: Any) -> None:
+def _at_start(sender: Any, **_: Any) -> None:
+    presence().start(sender.app.amqp.queues.consume_from)
     # in a thread of its own, so that a database that is not there yet holds up nobody
     threading.Thread(target=_first_look, daemon=True).start()
 
@@ -111,3 +119,4 @@ def _first_look() -> None:
 def _at_stop(**_: Any) -> None:
     office().stop()
     device().stop()
+    presence().stop()

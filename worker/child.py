@@ -22,7 +22,7 @@ import orjson
 
 from activedpo.errors import ActiveDPOError
 from app import artifacts
-from worker import evaluate, generate, judge_work, storage, train
+from worker import evaluate, generate, judge_work, machine, storage, train
 from worker.loaded import Models
 from worker.report import Report
 
@@ -42,6 +42,7 @@ def main(fd: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     pipe, models = Connection(fd), Models()
     _import_early()
+    pipe.send_bytes(orjson.dumps({"device": machine.described()}))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             kind = orjson.loads(pipe.recv_bytes())["kind"]
@@ -50,9 +51,11 @@ def main(fd: int, parent: int) -> None:
 
 
 def _do(kind: str, work: bytes, models: Models, report: Report) -> list[bytes]:
+    machine.forget_peak()
     try:
         outcome = COMPUTE[kind](work, models, report)
-        return [orjson.dumps({"done": report.clock()}), outcome]
+        clock = report.clock() | {"memory": machine.peak()}
+        return [orjson.dumps({"done": clock}), outcome]
     except (ActiveDPOError, artifacts.DamagedArtifactError) as error:
         return [_failed(str(error), final=True)]
     except Exception as error:

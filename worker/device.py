@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -20,9 +21,10 @@ from app.database import transaction
 from app.rounds import runs, stages
 from app.rounds.models import Run
 from app.settings import get_settings
-from worker import evaluate, generate, storage, train
+from worker import evaluate, generate, storage, train, volume
 from worker.accelerator import Accelerator, CrashedError, RefusedError
 from worker.hold import Hold, HoldLostError, Progress
+from worker.tally import Tally
 from worker.work import Wire
 
 log = structlog.get_logger()
@@ -68,6 +70,7 @@ class Device:
         self._otherwise = otherwise
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self.accelerator = Accelerator()
+        self.tally = Tally()
         self.stopping = threading.Event()
         self._busy = threading.Lock()
         self._wanted = threading.Event()
@@ -101,28 +104,38 @@ class Device:
         with structlog.contextvars.bound_contextvars(
             run=str(run.id), round=str(run.round_id), kind=run.kind, attempt=run.attempt
         ):
-            self._attempt(run)
+            begun = time.monotonic()
+            outcome = self._attempt(run)
+            self.tally.count("runs", run.kind, outcome)
+            self.tally.count("run_seconds", run.kind, outcome, by=time.monotonic() - begun)
         return True
 
-    def _attempt(self, run: Run) -> None:
+    def _attempt(self, run: Run) -> str:
+        """Do a run that was taken; how it ended: done, lost, refused or given_up."""
         log.info("run_taken")
+        if run.attempt > 1:
+            self.tally.count("retries", run.kind)
         faults.point(f"{run.kind}.taken")
         try:
             self._carry_out(run)
         except HoldLostError:
             log.info("hold_lost")
+            self.tally.count("lease_losses", run.kind)
+            return "lost"
         except (RefusedError, ActiveDPOError) as error:
             message = str(error)  # for people, in the round; the log has no texts
             log.info("run_refused", error=type(error).__name__)
             self._close(run, lambda session, mine: stages.failed(session, mine, message))
+            return "refused"
         except Exception as error:
             if not isinstance(error, CrashedError):
                 log.exception("run_crashed")
             why = None if self.stopping.is_set() else _said(error)
             log.warning("run_given_up", error=type(error).__name__)
             self._close(run, lambda session, mine: runs.give_up(session, mine, why))
-        else:
-            log.info("run_done", seconds=self.accelerator.clock.get("seconds"))
+            return "given_up"
+        log.info("run_done", seconds=self.accelerator.clock.get("seconds"))
+        return "done"
 
     def _carry_out(self, run: Run) -> None:
         job, settings = JOBS[run.kind], get_settings()
@@ -149,7 +162,9 @@ class Device:
                 if hold.lost.is_set():
                     raise HoldLostError from error
                 raise
-        _publish(job, run, work, outcome, self.accelerator.clock)
+        clock = self.accelerator.clock
+        self.tally.worked(run.kind, clock, volume.of(work, outcome, clock))
+        _publish(job, run, work, outcome, clock)
         if run.kind == "train":
             train.clear_scratch(run)
 

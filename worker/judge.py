@@ -70,6 +70,7 @@ def _judge(held: Held, device: Device) -> bool:
     with _Kept(held, device):
         outcome = device.accelerator.run("judge", WORK.pack(_work(held, claimed)), _nothing)
     chances = OUTCOME.unpack(outcome).chances
+    device.tally.worked("judge", device.accelerator.clock, {"judging": (len(claimed), 0)})
     seconds = (time.monotonic() - started) / len(claimed)
     answers = [
         (pair.claim.id, answer_of(Verdict(p, _record(held, p)), held.settings, seconds))

@@ -17,6 +17,7 @@ from app.oracles.models import Oracle
 from app.policies.models import Policy
 from app.rounds import runs
 from app.rounds.models import Round, Run
+from app.system import actions as system
 from worker import train
 
 log = structlog.get_logger()
@@ -37,6 +38,8 @@ def reconcile() -> None:
             oracles.wake(session, session.get_one(Oracle, oracle_id))
     with transaction() as session:
         idempotency.forget_old(session)
+    with transaction() as session:
+        system.forget_silent(session)
     with transaction() as session:
         webhooks.forget_old(session)
         if webhooks.any_due(session):

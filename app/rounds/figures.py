@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from app.labelling.models import Claim, Preference
 from app.people.models import Person
-from app.projects.models import Pair, Project, Prompt
-from app.rounds.models import Event, Round, Run
+from app.projects.models import Pair, Prompt
+from app.rounds.models import Event, Round
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,3 @@ def newest_events(session: Session, round_id: uuid.UUID, limit: int) -> list[Eve
     """What happened last, the newest first."""
     query = select(Event).where(Event.round_id == round_id)
     return list(session.scalars(query.order_by(Event.id.desc()).limit(limit)))
-
-
-def work_now(session: Session, limit: int) -> Sequence[Row[Run, str]]:
-    """(run, project's name) of all model work that waits or runs."""
-    return session.execute(
-        select(Run, Project.name)
-        .join(Project, Project.id == Run.project_id)
-        .where(Run.state.in_(("queued", "running")))
-        .order_by(Run.id)
-        .limit(limit)
-    ).all()

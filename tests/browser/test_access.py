@@ -22,7 +22,7 @@ PAGES = (
     "/account",
     "/people/{person}/delete",
     "/projects/{project}/withheld",
-    "/system",
+    "/admin/system",
     "/projects/{project}",
     "/projects/{project}/rounds",
     "/projects/{project}/prompts",

@@ -55,6 +55,7 @@ API: dict[str, Rule] = {
     "GET /healthz": Rule("open"),
     "GET /readyz": Rule("open"),
     "GET /metrics": Rule("open"),
+    "GET /api/v1/system": Rule("site"),
     "GET /favicon.ico": Rule("open"),
     "POST /api/v1/sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
     "POST /api/v1/sign-out": Rule("signed"),
@@ -184,6 +185,7 @@ PAGES: dict[str, Rule] = {
     "POST /rounds/{round_id}/{verb}": Rule("manage"),
     "GET /rounds/{round_id}/events": Rule("view", endless=True),
     "GET /system": Rule("site"),
+    "GET /admin/system": Rule("site"),
     "GET /demo/progress": Rule("signed"),
 }
 

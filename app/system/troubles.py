@@ -1,0 +1,100 @@
+"""SQL of what went wrong and is not over: rounds, attempts, oracles, webhooks."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.oracles.models import Delivery, Oracle, Webhook
+from app.projects.models import Project
+from app.rounds.models import Event, Round, Run
+
+ORACLE_TROUBLE = ("oracle.waiting", "oracle.stopped")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that went wrong, and the page that says more; ``at`` in the database's time."""
+
+    at: dt.datetime | None
+    what: str
+    project: str
+    message: str
+    href: str
+
+
+def faults(session: Session, limit: int) -> list[Fault]:
+    """What went wrong last and is not over: rounds, attempts, oracles, deliveries."""
+    found = [
+        fault for source in (_rounds, _attempts, _oracles, _deliveries)
+        for fault in source(session, limit)
+    ]  # fmt: skip
+    oldest = dt.datetime.min.replace(tzinfo=dt.UTC)
+    return sorted(found, key=lambda fault: fault.at or oldest, reverse=True)[:limit]
+
+
+def _rounds(session: Session, limit: int) -> Iterator[Fault]:
+    rows = session.execute(
+        select(Round, Project.name)
+        .join(Project, Project.id == Round.project_id)
+        .where(Round.state == "failed")
+        .order_by(Round.updated_at.desc(), Round.id)
+        .limit(limit)
+    )
+    for round, project in rows:
+        what = f"Round {round.number} failed while {round.failed_stage or 'it was queued'}"
+        yield Fault(round.updated_at, what, project, round.error or "", f"/rounds/{round.id}")
+
+
+def _attempts(session: Session, limit: int) -> Iterator[Fault]:
+    rows = session.execute(
+        select(Run, Project.name, Round.number)
+        .join(Project, Project.id == Run.project_id)
+        .join(Round, Round.id == Run.round_id)
+        .where(Run.state == "queued", Run.error.is_not(None))
+        .order_by(Run.started_at.desc(), Run.id)
+        .limit(limit)
+    )
+    for run, project, number in rows:
+        what = f"Round {number}: attempt {run.attempt} to {run.kind} ended, another follows"
+        yield Fault(run.started_at, what, project, run.error or "", f"/rounds/{run.round_id}")
+
+
+def _oracles(session: Session, limit: int) -> Iterator[Fault]:
+    last = (
+        select(func.max(Event.created_at))
+        .where(Event.project_id == Oracle.project_id, Event.kind.in_(ORACLE_TROUBLE))
+        .correlate(Oracle)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(Oracle, Project.name, last)
+        .join(Project, Project.id == Oracle.project_id)
+        .where(Oracle.state.in_(("waiting", "stopped")), Oracle.error.is_not(None))
+        .order_by(Oracle.id.desc())
+        .limit(limit)
+    )
+    for oracle, project, at in rows:
+        how = "has stopped" if oracle.state == "stopped" else "is in trouble and tries again"
+        href = f"/projects/{oracle.project_id}/oracle"
+        yield Fault(at, f"The oracle ({oracle.kind}) {how}", project, oracle.error or "", href)
+
+
+def _deliveries(session: Session, limit: int) -> Iterator[Fault]:
+    rows = session.execute(
+        select(Delivery, Project.name)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .join(Project, Project.id == Webhook.project_id)
+        .where(Delivery.state != "delivered", Delivery.error.is_not(None))
+        .order_by(Delivery.created_at.desc(), Delivery.id)
+        .limit(limit)
+    )
+    for delivery, project in rows:
+        how = "is given up" if delivery.state == "dead" else "is tried again"
+        what = f"Webhook: {delivery.kind} {how} after {delivery.attempts} tries"
+        href = f"/api/v1/webhooks/{delivery.webhook_id}/deliveries"
+        yield Fault(delivery.created_at, what, project, delivery.error or "", href)

@@ -1,0 +1,94 @@
+"""The system at one moment, as JSON and for the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from app import skew
+from app.health import checks
+from app.system import parts, queries, troubles
+from app.system.models import QUEUES, Worker
+from app.system.queries import Hold
+
+MOST_HELD = 200
+MOST_FAULTS = 20
+WORK_OF_QUEUE = {"gpu": "model work", "default": "webhook deliveries"}
+
+
+def view(session: Session) -> dict[str, Any]:
+    """Workers, queues, holds, what went wrong, versions and sizes."""
+    held = queries.holds(session, MOST_HELD)
+    rows = queries.workers(session)
+    broker = parts.broker()
+    return {
+        "checks": [dataclasses.asdict(check) for check in checks()],
+        "workers": [_worker(row, queries.held_by(held)) for row in rows],
+        "queues": _queues(session, rows, broker),
+        "waiting": _waiting(session),
+        "leases": [dataclasses.asdict(hold) for hold in held],
+        "errors": [dataclasses.asdict(fault) for fault in troubles.faults(session, MOST_FAULTS)],
+        "database": queries.database_facts(session),
+        "broker": {k: v for k, v in broker.items() if k != "messages"} if broker else None,
+        "store": _store(session),
+        "version": version("activedpo"),
+        "revision": skew.shipped()[0],
+        "python": platform.python_version(),
+    }
+
+
+def _worker(row: Row[Worker, bool], held: dict[str, list[Hold]]) -> dict[str, Any]:
+    worker, there = row
+    return {
+        "id": str(worker.id),
+        "host": worker.host,
+        "pid": worker.pid,
+        "queues": worker.queues,
+        "device": worker.device,
+        "version": worker.version,
+        "revision": worker.revision,
+        "state": "there" if there else "stopped" if worker.stopped_at else "silent",
+        "started_at": worker.created_at,
+        "seen_at": worker.seen_at,
+        "work": [dataclasses.asdict(hold) for hold in held.get(worker.owner, [])],
+    }
+
+
+def _queues(session: Session, rows: Any, broker: dict[str, Any] | None) -> list[dict[str, Any]]:
+    waits = {
+        "gpu": sum(queries.waiting_runs(session).values()),
+        "default": queries.waiting_deliveries(session),
+    }
+    return [
+        {
+            "name": name,
+            "messages": broker["messages"][name] if broker else None,
+            "waiting": waits[name],
+            "of": WORK_OF_QUEUE[name],
+            "workers": sum(name in worker.queues for worker, there in rows if there),
+        }
+        for name in QUEUES
+    ]
+
+
+def _waiting(session: Session) -> list[dict[str, Any]]:
+    ages = queries.waiting_since(session)
+    return [
+        {"kind": kind, "count": count, "oldest_seconds": ages.get(kind)}
+        for kind, count in queries.waiting_runs(session).items()
+    ]
+
+
+def _store(session: Session) -> dict[str, Any]:
+    policies, size = queries.policies_stored(session)
+    return {
+        "url": parts.store_url(),
+        "policies": policies,
+        "size_bytes": size,
+        "free_bytes": parts.store_free_bytes(),
+    }
