@@ -3,7 +3,15 @@
 from app.idempotency.models import KeptAnswer
 from app.labelling.models import Claim, Preference, PreferenceVersion, Withheld
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
-from app.people.models import ApiKey, Membership, Person, RecoveryCode, SecondFactor, SignIn
+from app.people.models import (
+    ApiKey,
+    Identity,
+    Membership,
+    Person,
+    RecoveryCode,
+    SecondFactor,
+    SignIn,
+)
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.quality.models import SetAside
@@ -15,6 +23,7 @@ __all__ = [
     "Claim",
     "Delivery",
     "Event",
+    "Identity",
     "KeptAnswer",
     "Membership",
     "Oracle",

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from app.secret_files import SecretFiles
 
 
 class Settings(BaseSettings):
@@ -23,6 +31,7 @@ class Settings(BaseSettings):
         env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
+        hide_input_in_errors=True,  # what is wrong may stand beside a secret
         populate_by_name=True,
     )
 
@@ -73,6 +82,33 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(
         1_000_000, ge=1, description="Longest prompt or completion accepted, in characters."
     )
+    public_url: str | None = Field(
+        None, description="The site's address as browsers know it; unset: as each request says."
+    )
+    password_sign_in: bool = Field(
+        True, description="Off: people sign in through the identity provider alone."
+    )
+    oidc_issuer: str | None = Field(
+        None, description="Issuer of the OpenID Connect provider; its discovery lies below it."
+    )
+    oidc_client_id: str | None = Field(None, description="This site's name at the provider.")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Its secret there; unset: a public client, by PKCE alone."
+    )
+    oidc_name: str = Field(
+        "your organisation", description="What the button says: Sign in with ..."
+    )
+    oidc_scope: str = Field("openid email profile", description="What is asked of the provider.")
+    oidc_group_claim: str = Field(
+        "groups", description="The claim with a person's groups, or its path: a.b."
+    )
+    oidc_roles: dict[str, Literal["admin", "member"]] = Field(
+        default_factory=dict,
+        description="Group to role as JSON; then no group, no way in. Unset: roles are given here.",
+    )
+    oidc_create_people: bool = Field(
+        False, description="Create who signs in through the provider for the first time."
+    )
     demo: bool = Field(False, description="Ready only once the demo project exists.")
     demo_oracle: str | None = Field(
         None,
@@ -93,6 +129,34 @@ class Settings(BaseSettings):
         if key is not None and len(key.get_secret_value()) < 20:
             raise ValueError("ACTIVEDPO_API_KEY must have 20 characters or more")
         return key
+
+    @field_validator("oidc_issuer", "public_url")
+    @classmethod
+    def _plain_address(cls, address: str | None) -> str | None:
+        if address is not None and not re.fullmatch(r"https?://[^\s?#@]+", address):
+            raise ValueError("an address such as https://id.example.com, without query or user")
+        return address
+
+    @model_validator(mode="after")
+    def _somebody_gets_in(self) -> Self:
+        if self.oidc_issuer is not None and self.oidc_client_id is None:
+            raise ValueError("ACTIVEDPO_OIDC_ISSUER needs ACTIVEDPO_OIDC_CLIENT_ID")
+        if not self.password_sign_in and self.oidc_issuer is None:
+            raise ValueError("ACTIVEDPO_PASSWORD_SIGN_IN=0 needs ACTIVEDPO_OIDC_ISSUER")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then files that it names, then ``.env``."""
+        files = SecretFiles(settings_cls)
+        return init_settings, env_settings, files, dotenv_settings, file_secret_settings
 
     @property
     def artifacts_url(self) -> str:

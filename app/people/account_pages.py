@@ -15,6 +15,7 @@ from app.errors import Problem
 from app.people import queries, second_factor, sessions
 from app.people.access import COOKIE, Actor
 from app.people.api import place_of, set_cookie
+from app.people.door import door
 from app.web import Checked, PageActor, Posted, go, render, safe_next, same_origin, text
 
 router = APIRouter(include_in_schema=False)
@@ -45,9 +46,7 @@ def sign_in_code(
         )
     except sessions.TicketError as problem:
         db.rollback()
-        return render(
-            request, "people/sign_in.html", 401, next=onward, email="", error=problem.detail
-        )
+        return door(request, onward, problem=problem)
     except Problem as problem:
         db.rollback()
         return code_page(request, ticket, onward, problem)

@@ -110,6 +110,21 @@ class SecondFactor(Base):
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 
+class Identity(Identified, Base):
+    """Who a person is at the identity provider: its issuer and the subject there."""
+
+    __tablename__ = "identities"
+    __table_args__ = (
+        UniqueConstraint("issuer", "subject"),
+        UniqueConstraint("person_id", "issuer"),
+    )
+
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    last_used_at: Mapped[dt.datetime | None]
+
+
 class RecoveryCode(Identified, Base):
     """One of the codes that stand in for the authenticator app, each once; argon2id."""
 

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 from app.database import Db
 from app.errors import Problem
 from app.paging import Page
-from app.people import account_pages, actions, queries, sessions
+from app.people import account_pages, actions, oidc_pages, queries, sessions
 from app.people.access import COOKIE, Actor, actor_of_cookie, project_for
 from app.people.api import clear_cookie, place_of, set_cookie
+from app.people.door import door
 from app.people.models import ApiKey, Person
 from app.projects.models import Project
 from app.projects.queries import visible_projects
@@ -22,6 +23,7 @@ from app.web import Checked, PageActor, Posted, errors_of, go, render, safe_next
 
 router = APIRouter(include_in_schema=False)
 router.include_router(account_pages.router)
+router.include_router(oidc_pages.router)
 
 SCOPES = {
     "annotator": "Label: claim pairs and answer them",
@@ -37,7 +39,7 @@ def sign_in_page(request: Request, db: Db, next: str = "/projects") -> Response:
     token = request.cookies.get(COOKIE)
     if token and actor_of_cookie(db, token) is not None:
         return go(safe_next(next))
-    return _door(request, safe_next(next))
+    return door(request, safe_next(next))
 
 
 @router.post("/sign-in")
@@ -57,17 +59,10 @@ def sign_in(
         return account_pages.code_page(request, step.ticket, safe_next(next))
     except Problem as problem:
         db.rollback()
-        return _door(request, safe_next(next), email, problem)
+        return door(request, safe_next(next), email, problem)
     response = go(safe_next(next))
     set_cookie(response, new)
     return response
-
-
-def _door(
-    request: Request, next: str, email: str = "", problem: Problem | None = None
-) -> HTMLResponse:
-    status, error = (problem.status, problem.detail) if problem else (200, None)
-    return render(request, "people/sign_in.html", status, next=next, email=email, error=error)
 
 
 @router.post("/sign-out", dependencies=[Checked])

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.errors import Invalid, Unauthorized
+from app.errors import Forbidden, Invalid, Unauthorized
 from app.people import passwords, second_factor, throttle
 from app.people.access import IDLE_END, now, token_hash
 from app.people.models import Person, SignIn
 from app.sealed import UnreadableSecretError, seal, unseal
+from app.settings import get_settings
 
 ABSOLUTE_END = dt.timedelta(days=14)
 TICKET = "second-step "
@@ -61,11 +62,14 @@ def sign_in(
         code: of the second step, where the person has one.
 
     Raises:
+        Forbidden: people of this site sign in through its identity provider alone.
         TooMany: too many attempts.
         Unauthorized: the same words whether the person or the password is wrong.
         SecondStepNeeded: the password is right and ``code`` is missing.
         Invalid: ``code`` is wrong, or was used before.
     """
+    if not get_settings().password_sign_in:
+        raise Forbidden("Passwords are not taken here: sign in through the identity provider.")
     email = email.strip().lower()
     throttle.count_attempt(email, place)
     person = None
@@ -82,10 +86,18 @@ def sign_in(
     throttle.forget_attempts(email, place)
     if passwords.outdated(stored):
         person.password_hash = passwords.hashed(password)
-    if old_token:
-        sign_out(session, old_token)
-    _sweep(session, person.id)
-    return _begin(session, person)
+    return _rotated(session, person, old_token)
+
+
+def sign_in_as(session: Session, person: Person, old_token: str | None = None) -> NewSession:
+    """Begin a session for whom the identity provider vouches for; the one of ``old_token`` ends.
+
+    Raises:
+        SecondStepNeeded: the person has set one up here: it is asked for on every way in.
+    """
+    if second_factor.is_on(session, person.id):
+        raise SecondStepNeeded(_ticket(person))
+    return _rotated(session, person, old_token)
 
 
 def sign_in_by_code(
@@ -100,10 +112,7 @@ def sign_in_by_code(
     """
     person = _person_of(session, ticket)
     second_factor.check(session, person, code, place)
-    if old_token:
-        sign_out(session, old_token)
-    _sweep(session, person.id)
-    return _begin(session, person)
+    return _rotated(session, person, old_token)
 
 
 def _ticket(person: Person) -> str:
@@ -139,6 +148,13 @@ def confirm_password(person: Person, password: str, place: str) -> None:
         throttle.count_failure(person.email, place)
         raise Invalid("current: this is not your password.", field="current")
     throttle.forget_attempts(person.email, place)
+
+
+def _rotated(session: Session, person: Person, old_token: str | None) -> NewSession:
+    if old_token:
+        sign_out(session, old_token)
+    _sweep(session, person.id)
+    return _begin(session, person)
 
 
 def _begin(session: Session, person: Person) -> NewSession:

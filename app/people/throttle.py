@@ -62,6 +62,17 @@ def _attempt(storage: Storage, email: str, place: str) -> None:
             raise TooMany(f"Too many tries to sign in: wait {wait} s.", retry_after=wait)
 
 
+def _test_place(storage: Storage, _: str, place: str) -> None:
+    limiter, bucket = FixedWindowRateLimiter(storage), ("sign-in", "place", place)
+    if not limiter.test(PER_PLACE, *bucket):
+        wait = max(1, math.ceil(limiter.get_window_stats(PER_PLACE, *bucket)[0] - time.time()))
+        raise TooMany(f"Too many tries to sign in: wait {wait} s.", retry_after=wait)
+
+
+def _hit_place(storage: Storage, _: str, place: str) -> None:
+    FixedWindowRateLimiter(storage).hit(PER_PLACE, "sign-in", "place", place)
+
+
 def _failure(storage: Storage, email: str, place: str) -> None:
     limiter = FixedWindowRateLimiter(storage)
     for limit, names in _wide(email, place):
@@ -99,6 +110,20 @@ def count_attempt(email: str, place: str) -> None:
 def count_failure(email: str, place: str) -> None:
     """Count an attempt whose password was wrong."""
     _with_storage(_failure, email, place)
+
+
+def check_place(place: str) -> None:
+    """Refuse a place with too many failures, where nobody has said yet who they are.
+
+    Raises:
+        TooMany: with ``retry_after`` in seconds.
+    """
+    _with_storage(_test_place, "", place)
+
+
+def count_place_failure(place: str) -> None:
+    """Count an answer of the identity provider that proved nothing."""
+    _with_storage(_hit_place, "", place)
 
 
 def checked_rate(rate: str) -> str:

@@ -16,7 +16,15 @@ from app.labelling import actions as labelling
 from app.labelling.models import Claim, Preference, PreferenceVersion
 from app.oracles.models import Oracle
 from app.people.actions import change_person
-from app.people.models import ApiKey, Membership, Person, RecoveryCode, SecondFactor, SignIn
+from app.people.models import (
+    ApiKey,
+    Identity,
+    Membership,
+    Person,
+    RecoveryCode,
+    SecondFactor,
+    SignIn,
+)
 from app.projects.models import Project
 from app.quality.models import SetAside
 from app.rounds.events import record
@@ -74,7 +82,7 @@ def delete_person(
     kept = _strip(session, person.id)
     if labels == "remove":
         _set_aside(session, person.id, by)
-    for table in (SignIn, ApiKey, SecondFactor, RecoveryCode, Membership, KeptAnswer):
+    for table in (SignIn, ApiKey, SecondFactor, RecoveryCode, Identity, Membership, KeptAnswer):
         session.execute(delete(table).where(table.person_id == person.id))
     number = session.scalar(NUMBERS)
     person.name, person.email = f"deleted person {number}", f"deleted-{number}@deleted.invalid"

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, String, cast, or_, select
 
 from app.database import get_engine
 from app.labelling.models import Preference, PreferenceVersion
-from app.people.models import ApiKey, Membership, Person, SecondFactor, SignIn
+from app.people.models import ApiKey, Identity, Membership, Person, SecondFactor, SignIn
 from app.projects.models import Project
 from app.quality.models import SetAside
 from app.rounds.models import Event
@@ -24,7 +24,9 @@ ABOUT = ("annotator", "member", "person")
 def _parts(person_id: uuid.UUID) -> dict[str, Select[*tuple[Any, ...]]]:
     """One query a list; no text of a pair is in any, and no secret or hash of one."""
     labels = [
-        column for column in Preference.__table__.columns if column.name not in ("person_id",)
+        column
+        for column in Preference.__table__.columns
+        if column.name not in ("person_id", "gold")  # gold is unseen, here as well
     ]
     named = or_(
         Event.person_id == person_id,
@@ -37,6 +39,9 @@ def _parts(person_id: uuid.UUID) -> dict[str, Select[*tuple[Any, ...]]]:
         "second_factor": select(SecondFactor.created_at, SecondFactor.confirmed_at).where(
             SecondFactor.person_id == person_id
         ),
+        "identities": select(
+            Identity.issuer, Identity.subject, Identity.created_at, Identity.last_used_at
+        ).where(Identity.person_id == person_id),
         "keys": select(
             ApiKey.id,
             ApiKey.name,

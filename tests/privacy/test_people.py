@@ -18,7 +18,7 @@ from app.labelling.models import Claim, Preference
 from app.main import create_app
 from app.people import actions as people
 from app.people import second_factor
-from app.people.models import Person
+from app.people.models import Identity, Person
 from app.people.sessions import _begin
 from app.privacy import actions
 from app.privacy.queries import everything_about
@@ -67,11 +67,13 @@ def test_a_copy_holds_all_that_is_kept_and_no_secret(world, database: Engine) ->
     with transaction() as s:
         ann = s.get_one(Person, it.person("ann"))
         key, secret = people.add_key(s, ann, "annotator", "my script")
+        s.add(Identity(person_id=ann.id, issuer="https://id.example.com", subject="ann-7"))
         begun = _begin(s, ann)
         quality.set_aside(s, s.get_one(Project, it.project.id), ann.id, "Too fast", None)
     data = data_of(it.person("ann"))
     assert data["account"]["email"] == "ann@example.org"
     assert [k["name"] for k in data["keys"]] == ["my script"]
+    assert [i["subject"] for i in data["identities"]] == ["ann-7"]
     assert [m["role"] for m in data["memberships"]] == ["annotator"]
     assert [p["rationale"] for p in data["preferences"]] == [WORDS]
     assert [v["rationale"] for v in data["preference_versions"]] == [WORDS]
@@ -92,6 +94,7 @@ def test_who_is_deleted_is_nowhere_and_their_choice_stays(world, database: Engin
         ann = s.get_one(Person, it.person("ann"))
         ann.name = "Ann Ahrens"
         _, secret = people.add_key(s, ann, "annotator", "Ann's script")
+        s.add(Identity(person_id=ann.id, issuer="https://id.example.com", subject="Ann-7"))
         token = _begin(s, ann).token
         second_factor.begin(s, ann)
         quality.set_aside(s, s.get_one(Project, it.project.id), ann.id, "Ann is rude", None)

@@ -136,6 +136,8 @@ PAGES: dict[str, Rule] = {
     "GET /people": Rule("site"),
     "POST /people": Rule("site", {"email": "new@example.com", "role": "member"}),
     "POST /people/{person_id}/{verb}": Rule("site"),
+    "GET /sign-in/oidc": Rule("open"),
+    "GET /sign-in/oidc/callback": Rule("open"),
     "POST /sign-in/code": Rule("open", {"ticket": "none", "code": "123456"}),
     "GET /account": Rule("signed"),
     "POST /account/second-factor": Rule("signed", {"password": "wrong"}),
