@@ -1,7 +1,7 @@
 """Every table, imported once: what Alembic compares and the sessions need."""
 
 from app.idempotency.models import KeptAnswer
-from app.labelling.models import Claim, Preference, PreferenceVersion, Withheld
+from app.labelling.models import Claim, GoldPair, Preference, PreferenceVersion, Withheld
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import (
     ApiKey,
@@ -23,6 +23,7 @@ __all__ = [
     "Claim",
     "Delivery",
     "Event",
+    "GoldPair",
     "Identity",
     "KeptAnswer",
     "Membership",

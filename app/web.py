@@ -51,6 +51,8 @@ DONE = {
     "key-revoked": "The key is revoked and works no more.",
     "set-aside": "Set aside: exports and further trainings leave these labels out.",
     "taken-back": "These labels count again, from the next training on.",
+    "gold": "This pair is gold now: a copy of it is mixed in.",
+    "gold-retired": "Retired: nobody is shown it any more, and its answers count for nobody.",
     "current": "The next round begins with this policy.",
     "oracle-attached": "The oracle is attached. It labels what is open from now on.",
     "oracle-detached": "The oracle is detached. Its labels stay.",

@@ -87,7 +87,7 @@ def store(session: Session, run: Run, _: EvaluateWork, outcome: EvaluateOutcome)
 def _prompts(session: Session, project: Project, split: str, most: int) -> list[Asked]:
     rows = session.execute(
         select(Prompt.id, Prompt.content)
-        .where(Prompt.project_id == project.id, Prompt.split == split)
+        .where(Prompt.project_id == project.id, Prompt.split == split, ~Prompt.gold)
         .order_by(queries.shuffled(Prompt.id, project.seed))
         .limit(most)
     )

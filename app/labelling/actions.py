@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
-from app.labelling import queries, slots, withheld
+from app.labelling import gold, queries, slots, withheld
 from app.labelling.models import Claim, Preference, PreferenceVersion
 from app.oracles import queries as oracle_queries
 from app.projects.models import Project
@@ -70,6 +70,8 @@ def claim_pairs(
         ids += got
         if len(ids) == count or not got:
             break
+    if project.gold_share and ids and not _is_oracle(session, project, person_id):
+        ids = gold.mix(session, project, round, person_id, ids, seconds)
     return _with_texts(session, ids)
 
 
@@ -79,10 +81,14 @@ def may_take(
     """How many of ``wanted`` further pairs the quotas leave a person; oracles have none."""
     if project.quota is None and project.quota_per_round is None:
         return wanted
-    oracle = oracle_queries.attached(session, project.id)
-    if oracle is not None and oracle.person_id == person_id:
+    if _is_oracle(session, project, person_id):
         return wanted
     return queries.quota_left(session, project, round.id, person_id)
+
+
+def _is_oracle(session: Session, project: Project, person_id: uuid.UUID) -> bool:
+    oracle = oracle_queries.attached(session, project.id)
+    return oracle is not None and oracle.person_id == person_id
 
 
 def _way_in(session: Session, project: Project, person_id: uuid.UUID) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def _with_texts(session: Session, ids: list[uuid.UUID]) -> list[ClaimedPair]:
             left=a if claim.left_is == "a" else b,
             right=b if claim.left_is == "a" else a,
         )
-        for claim, a, b, prompt in queries.claim_texts(session, ids)
+        for claim, a, b, prompt in gold.shuffled_in(queries.claim_texts(session, ids))
     ]
 
 
@@ -154,6 +160,7 @@ def prefer(
         person_id=person_id,
         left_is=place.claim.left_is,
         late=counted_in is None,
+        gold=place.gold,
     )
     preference.review = place.pair.review and place.claim.slot == place.pair.slots - 1
     _say(session, preference, answer, place)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.database import Db
 from app.errors import Invalid, Problem
 from app.idempotency.route import Once, OnceRoute
-from app.labelling import actions, batch, markup, queries, waiting, withheld
+from app.labelling import actions, batch, gold, markup, queries, waiting, withheld
 from app.labelling.models import Preference
 from app.paging import Paged
 from app.people.access import CurrentActor, may, project_for, role_in
@@ -128,6 +128,10 @@ WithHtml = Annotated[
 ]
 
 
+def _blind(db: Db, actor: CurrentActor, project_id: uuid.UUID) -> bool:
+    return gold.hides(db, db.get_one(Project, project_id), actor)
+
+
 def claim_view(claimed: actions.ClaimedPair, html: bool = False) -> dict[str, Any]:
     """A claim as an annotator sees it: nothing that tells who wrote which side."""
     view = {
@@ -142,12 +146,12 @@ def claim_view(claimed: actions.ClaimedPair, html: bool = False) -> dict[str, An
     return view
 
 
-def preference_view(preference: Preference) -> dict[str, Any]:
-    """A preference as its annotator sees it."""
+def preference_view(preference: Preference, blind: bool = False) -> dict[str, Any]:
+    """A preference as its annotator sees it; ``blind``: gold is hidden from them."""
     return {
         "id": preference.id,
         "claim": preference.claim_id,
-        "pair": preference.pair_id,
+        "pair": gold.alias(preference.pair_id) if blind else preference.pair_id,
         "choice": preference.choice,
         "chosen": preference.chosen,
         "left_is": preference.left_is,
@@ -218,7 +222,7 @@ def prefer(
     preference, new = actions.prefer(db, claim_id, actor.person.id, body.answer())
     if not new:
         response.status_code = 200
-    return preference_view(preference)
+    return preference_view(preference, _blind(db, actor, preference.project_id))
 
 
 @router.post("/claims/preferences")
@@ -236,9 +240,12 @@ def prefer_many(body: AnswersIn, actor: CurrentActor, db: Db, _: Once) -> dict[s
         next(stored) if isinstance(item, OneOfMany) else batch.Outcome(problem=item)
         for item in read
     ]
+    projects = {one.preference.project_id for one in outcomes if one.preference}
+    blind = {project for project in projects if _blind(db, actor, project)}
     return {
         "items": [
-            _outcome_view(raw, outcome) for raw, outcome in zip(body.items, outcomes, strict=True)
+            _outcome_view(raw, outcome, blind)
+            for raw, outcome in zip(body.items, outcomes, strict=True)
         ]
     }
 
@@ -259,9 +266,10 @@ def _plain(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _outcome_view(item: Any, outcome: batch.Outcome) -> dict[str, Any]:
+def _outcome_view(item: Any, outcome: batch.Outcome, blind: set[uuid.UUID]) -> dict[str, Any]:
     if outcome.preference is not None:
-        return {"status": 201 if outcome.new else 200, **preference_view(outcome.preference)}
+        view = preference_view(outcome.preference, outcome.preference.project_id in blind)
+        return {"status": 201 if outcome.new else 200, **view}
     problem = outcome.problem or Problem("The answer was not stored.")
     claim = item.get("claim") if isinstance(item, dict) else None
     return {
@@ -292,7 +300,8 @@ def amend(
 ) -> dict[str, Any]:
     """Amend one's own answer until its batch is complete; the earlier value stays on record."""
     _explained(_allowed(actor, db, preference_id), body)
-    return preference_view(actions.amend(db, preference_id, actor.person.id, body.answer()))
+    preference = actions.amend(db, preference_id, actor.person.id, body.answer())
+    return preference_view(preference, _blind(db, actor, preference.project_id))
 
 
 @router.delete("/preferences/{preference_id}")
@@ -305,14 +314,17 @@ def undo(preference_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any
 @router.get("/projects/{project_id}/preferences")
 def preferences(project_id: uuid.UUID, actor: CurrentActor, db: Db, page: Paged) -> dict[str, Any]:
     """Every label, oldest first; annotators see their own only."""
-    project_for(db, actor, project_id, "view")
+    project = project_for(db, actor, project_id, "view")
     manages = may(actor, role_in(db, actor.person.id, project_id), "manage")
     query = queries.labels(project_id, None if manages else actor.person.id)
     found = page.of(db, query, Preference.id, _label_view)
     hidden, _ = withheld.hidden_from(db, project_id, actor)
+    blind = gold.hides(db, project, actor)
     for label in found["items"]:
         if label["pair"] in hidden:
             label["prompt"] = withheld.HIDDEN
+        if blind:  # what only some pairs have would tell them apart
+            label |= {"pair": gold.alias(label["pair"]), "external_id": None, "policy": None}
     return found
 
 

@@ -12,10 +12,10 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, case, select, text
 from sqlalchemy.orm import Session
 
-from app.labelling.models import Claim, Preference
+from app.labelling.models import GOLD, Claim, Preference
 from app.labelling.queries import one_of
 from app.projects.models import Pair
 from app.rounds.models import Round
@@ -61,9 +61,10 @@ _STORE = text(
 def places(
     session: Session, claims: Sequence[uuid.UUID], person_id: uuid.UUID
 ) -> dict[uuid.UUID, tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]]:
-    """Project, round and pair of the person's claims."""
+    """Project, round and pair of the person's claims; as locks are taken, see ``slots.lock``."""
+    round_id = case((Pair.state == GOLD, Claim.round_id), else_=Pair.round_id)
     rows = session.execute(
-        select(Claim.id, Claim.project_id, Pair.round_id, Pair.id)
+        select(Claim.id, Claim.project_id, round_id, Pair.id)
         .join(Pair, Pair.id == Claim.pair_id)
         .where(Claim.id == one_of(claims), Claim.person_id == person_id)
     )

@@ -11,7 +11,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database import Base, Identified, Json
 
 OWN_SLOT = 1_000
-"""The slot of an oracle that labels beside people: it fills none of theirs."""
+"""The slot of an oracle that labels beside people: it fills none of theirs. Those of gold pairs,
+which as many people answer as are asked, lie above it."""
+
+GOLD = "gold"
+"""The state of a pair whose answer is known."""
+
+ANSWERS = ("a", "b", "tie", "both_bad")
+"""What may be said of a pair, sides undone."""
 
 FLAGS = ("unsafe", "personal_data", "broken", "wrong_language")
 CHOICES = ("left", "right", "tie", "both_bad", "skip")
@@ -74,6 +81,8 @@ class Preference(Identified, Base):
     ``frozen_in`` is the round whose batch it was fixed in; until then it may be amended.
     ``flags`` are of the pair, ``reason`` is why it was skipped.
     ``recorded``: it came with imported pairs, from outside: no claim, and of no round.
+    ``gold``: said of a gold pair (:class:`GoldPair`), so it tells of its annotator and nothing
+    else: it is no label, counts in no batch and is never trained on.
     """
 
     __tablename__ = "preferences"
@@ -107,6 +116,7 @@ class Preference(Identified, Base):
         ),
         Index("ix_preferences_page", "project_id", "id"),
         Index("ix_preferences_round", "round_id"),
+        Index("ix_preferences_gold", "project_id", "person_id", postgresql_where=text("gold")),
         Index(
             "ix_preferences_unfrozen",
             "project_id",
@@ -133,6 +143,7 @@ class Preference(Identified, Base):
     late: Mapped[bool] = mapped_column(default=False)
     review: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     recorded: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    gold: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     frozen_in: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("rounds.id", ondelete="SET NULL")
     )
@@ -158,6 +169,38 @@ class PreferenceVersion(Base):
     judge: Mapped[Json | None]
     flags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     reason: Mapped[str | None]
+
+
+class GoldPair(Base):
+    """A pair whose right answer is known, mixed unseen among those that annotators are given.
+
+    Its pair is in the state ``gold``, of no round, and nothing else: one that was made from a
+    labelled pair (``source_pair_id``) is a copy, so that the label stays what it is. ``answer``
+    is a, b, tie or both_bad. Once ``retired_at`` is set nobody is shown it any more, and its
+    answers count for nobody.
+    """
+
+    __tablename__ = "gold_pairs"
+    __table_args__ = (
+        CheckConstraint("answer IN ('a', 'b', 'tie', 'both_bad')", name="answer"),
+        Index("ix_gold_pairs_project", "project_id", "pair_id"),
+        Index("uq_gold_pairs_source", "source_pair_id", unique=True),
+    )
+
+    pair_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("pairs.id", ondelete="CASCADE"), primary_key=True
+    )
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    source_pair_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("pairs.id", ondelete="SET NULL")
+    )
+    answer: Mapped[str]
+    explanation: Mapped[str | None]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    created_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("people.id", ondelete="SET NULL")
+    )
+    retired_at: Mapped[dt.datetime | None]
 
 
 class Withheld(Base):

@@ -6,11 +6,14 @@ import uuid
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
 
 from app.database import Db
-from app.labelling import actions
-from app.people.access import may, project_for, role_in
+from app.labelling import actions, gold
+from app.people.access import Actor, may, project_for, role_in
 from app.projects.figures import newest_rounds
+from app.projects.models import Project
+from app.rounds.models import Round
 from app.rounds.story import STAGE_WORDS
 from app.web import PageActor, render
 
@@ -23,14 +26,14 @@ MOST_AHEAD = 4
 def label_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
     """One pair at a time; the script claims them and sends the answers."""
     project = project_for(db, actor, project_id, "label")
-    newest = newest_rounds(db, project.id, 1)
+    round = _newest(db, actor, project)
     # Pairs claimed ahead are out of others' reach: few in a small batch
     ahead = max(1, min(MOST_AHEAD, project.batch_size // 4))
     return render(
         request,
         "labelling/label.html",
         project=project,
-        round=newest[0] if newest else None,
+        round=round,
         ahead=ahead,
     )
 
@@ -39,8 +42,7 @@ def label_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db
 def rest(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
     """What there is to say while no pair is there."""
     project = project_for(db, actor, project_id, "label")
-    newest = newest_rounds(db, project.id, 1)
-    round = newest[0] if newest else None
+    round = _newest(db, actor, project)
     person = actor.person.id
     return render(
         request,
@@ -58,7 +60,13 @@ def rest(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
 def progress(project_id: uuid.UUID, actor: PageActor, db: Db) -> dict[str, int]:
     """How far the batch is."""
     project = project_for(db, actor, project_id, "label")
-    newest = newest_rounds(db, project.id, 1)
-    if not newest:
+    round = _newest(db, actor, project)
+    if round is None:
         return {"done": 0, "needed": 0, "number": 0}
-    return {"done": newest[0].answered, "needed": newest[0].needed, "number": newest[0].number}
+    return {"done": round.answered, "needed": round.needed, "number": round.number}
+
+
+def _newest(db: Session, actor: Actor, project: Project) -> Round | None:
+    """The newest round, as far as its annotators may see."""
+    newest = newest_rounds(db, project.id, 1)
+    return gold.as_seen_by(db, actor, newest[0]) if newest else None

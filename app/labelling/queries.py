@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Select, Uuid, any_, func, literal, or_, select, text, update
+from sqlalchemy import ARRAY, Select, Uuid, and_, any_, func, literal, or_, select, text, update
 from sqlalchemy.orm import Session, load_only
 
 from app.labelling.models import OWN_SLOT, Claim, Preference
@@ -111,7 +111,8 @@ def expire_claims(session: Session, round_id: uuid.UUID | None = None) -> int:
     stale = select(Claim.id).where(Claim.state == "live", Claim.expires_at < func.now())
     if round_id is not None:
         pairs = select(Pair.id).where(Pair.round_id == round_id, Pair.state == "open")
-        stale = stale.where(Claim.pair_id.in_(pairs))
+        gold = and_(Claim.round_id == round_id, Claim.slot > OWN_SLOT)
+        stale = stale.where(Claim.pair_id.in_(pairs) | gold)
     result = session.execute(
         update(Claim)
         .where(Claim.id.in_(stale.with_for_update(skip_locked=True)))
@@ -290,7 +291,8 @@ def preference_of(
 
 
 def labels(project_id: uuid.UUID, person_id: uuid.UUID | None = None) -> Select[Any]:
-    """(Preference, Pair, prompt, annotator's address) of a project's labels, or of one person's."""
+    """(Preference, Pair, prompt, annotator's address) of a project's labels, or of all that one
+    person said: their answers to gold pairs are among it, and look no different."""
     query = (
         select(Preference, Pair, Prompt.content, Person.email)
         .join(Pair, Pair.id == Preference.pair_id)
@@ -299,7 +301,9 @@ def labels(project_id: uuid.UUID, person_id: uuid.UUID | None = None) -> Select[
         .options(load_only(Pair.external_id, Pair.policy_id))
         .where(Preference.project_id == project_id, Preference.deleted_at.is_(None))
     )
-    return query if person_id is None else query.where(Preference.person_id == person_id)
+    if person_id is None:
+        return query.where(~Preference.gold)
+    return query.where(Preference.person_id == person_id)
 
 
 def project_of(session: Session, subject: uuid.UUID) -> uuid.UUID | None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Gone, NotFound
 from app.labelling import queries, withheld
-from app.labelling.models import OWN_SLOT, Claim, Preference
+from app.labelling.models import GOLD, OWN_SLOT, Claim, Preference
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
 from app.projects.models import Pair, Project
@@ -28,7 +28,8 @@ TRIES = 4
 
 @dataclass
 class Place:
-    """A claim under lock, with its pair and the round that the pair is in now."""
+    """A claim under lock, with its pair and the round that the pair is in now; of a gold pair,
+    which is in none, the round in which it was handed out."""
 
     claim: Claim
     pair: Pair
@@ -41,8 +42,13 @@ class Place:
         return (
             self.round is not None
             and self.round.state == "labelling"
-            and (self.pair.state in ("open", "dropped") or self.beside)
+            and (self.pair.state in ("open", "dropped") or self.beside or self.gold)
         )
+
+    @property
+    def gold(self) -> bool:
+        """Whether its answer is known: what is said of it tells of the annotator alone."""
+        return self.pair.state == GOLD
 
     @property
     def beside(self) -> bool:
@@ -62,9 +68,10 @@ def lock(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int
         raise NotFound("There is no such claim of yours.")
     seen = session.get_one(Pair, claim.pair_id, populate_existing=True)
     # The round first: a batch completes under this lock, and lock order is round, pair, claims.
-    round = round_queries.lock_round(session, seen.round_id) if seen.round_id else None
+    in_round = claim.round_id if seen.state == GOLD else seen.round_id
+    round = round_queries.lock_round(session, in_round) if in_round else None
     pair = queries.lock_pair(session, claim.pair_id)
-    if pair.round_id != (round.id if round else None):
+    if pair.state != GOLD and pair.round_id != (round.id if round else None):
         if tries == 0:
             raise Conflict("The pair keeps changing its round: send the answer again.")
         return lock(session, claim_id, person_id, tries - 1)
@@ -89,7 +96,10 @@ def retake(session: Session, place: Place) -> None:
             claim.state = "expired"
     session.flush()
     taken = {c.slot for c in others if c.state in ("live", "answered")}
-    free = [s for s in range(max(place.pair.slots, place.claim.slot + 1)) if s not in taken]
+    if place.gold:
+        free = [max({OWN_SLOT, *taken}) + 1]  # there is one for everybody
+    else:
+        free = [s for s in range(max(place.pair.slots, place.claim.slot + 1)) if s not in taken]
     if not free:
         raise Gone("Your claim ran out and the pair was given to someone else.")
     if place.claim.slot in taken:
@@ -122,6 +132,8 @@ def settle(session: Session, place: Place, choice: str) -> None:
     """Fill the slot, or pass the pair on, and see whether the batch is complete."""
     place.claim.state = "skipped" if choice == "skip" else "answered"
     session.flush()
+    if place.gold:
+        return
     if choice == "skip":
         if place.counts and place.round is not None:
             _replace_if_unwanted(session, place, place.round)
@@ -210,6 +222,8 @@ def _replace_if_unwanted(session: Session, place: Place, round: Round) -> None:
 def unsettle(session: Session, place: Place, preference: Preference) -> None:
     """Undo what :func:`settle` did, while the label is not fixed yet."""
     pair, round = place.pair, place.round
+    if place.gold:
+        return
     if pair.review and not preference.review:
         _withdraw_review(session, pair)
     if round is None or round.state != "labelling":

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+)
 
 from app.database import Db
 from app.idempotency.route import Once, OnceRoute
@@ -21,6 +29,7 @@ from app.projects.models import Project, Prompt
 from app.projects.reading import Columns, Rejected, Row, rows
 from app.projects.schema import ProjectSettings
 from app.projects.upload import Received, Upload
+from app.quality.gold import LONGEST_EXPLANATION
 from app.rounds.events import record
 from app.storable import Text
 
@@ -51,6 +60,9 @@ class PairItem(BaseModel):
     completion_a: Completion
     completion_b: Completion
     external_id: ExternalId | None = None
+    gold: StrictBool = False
+    answer: Literal["a", "b", "tie", "both_bad"] | None = None
+    explanation: Annotated[Text, Field(max_length=LONGEST_EXPLANATION)] | None = None
 
 
 class PromptsBody(BaseModel):
@@ -175,6 +187,9 @@ def add_pairs(
     labels: Annotated[
         bool, Query(description="Also store what the file says is better, marked as recorded.")
     ] = False,
+    gold: Annotated[
+        bool, Query(description="Take every row for a gold pair, whose answer is known.")
+    ] = False,
 ) -> dict[str, Any]:
     """Import pairs of completions that exist already: JSON, or a file.
 
@@ -183,7 +198,7 @@ def add_pairs(
     project = project_for(db, actor, project_id, "manage")
     given = _rows(upload, PairsBody, imports.PAIR_COLUMNS)
     return imports.import_pairs(
-        db, project, given, labels=labels, file=upload.name, by=actor.person.id
+        db, project, given, labels=labels, gold=gold, file=upload.name, by=actor.person.id
     ).view()
 
 

@@ -32,13 +32,15 @@ class NewPrompt:
 
 @dataclass(frozen=True)
 class NewPair:
-    """A pair that was checked."""
+    """A pair that was checked; ``gold`` is its known answer where it is a gold pair."""
 
     prompt: content.Content
     completion_a: str
     completion_b: str
     external_id: str | None = None
     label: Label | None = None
+    gold: str | None = None
+    explanation: str | None = None
 
     @property
     def size(self) -> int:
@@ -75,7 +77,7 @@ _INSERT_PROMPTS = text(
     """
     INSERT INTO prompts (id, project_id, content, content_hash, split, external_id)
     SELECT id, :project, content, hash, split, external_id FROM incoming_prompts ORDER BY id
-    ON CONFLICT (project_id, content_hash) DO NOTHING
+    ON CONFLICT (project_id, content_hash) DO UPDATE SET gold = false WHERE prompts.gold
     """
 )
 
@@ -125,7 +127,10 @@ _INSERT_LABELS = text(
 
 
 def store_prompts(session: Session, project_id: uuid.UUID, batch: Sequence[NewPrompt]) -> int:
-    """Insert the prompts that the project does not have, the first of equal ones; how many."""
+    """Insert the prompts that the project does not have, the first of equal ones; how many.
+
+    One that was there for a gold pair alone is new: from now on rounds sample it.
+    """
     rows = (
         (id, orjson.dumps(new.content).decode(), prompt_hash, new.split, new.external_id)
         for id, prompt_hash, new in zip(_ids(len(batch)), _hashes(batch), batch, strict=True)

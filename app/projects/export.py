@@ -88,13 +88,15 @@ def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
         .where(
             Preference.project_id == project_id,
             Preference.deleted_at.is_(None),
+            ~Preference.gold,
             ~is_set_aside(),
         )
         .order_by(Preference.id)
     )
 
 
-def _rows(query: Select[*tuple[Any, ...]]) -> Iterator[Row[*tuple[Any, ...]]]:
+def streamed(query: Select[*tuple[Any, ...]]) -> Iterator[Row[*tuple[Any, ...]]]:
+    """The rows, read as they are asked for."""
     # A server-side cursor in a snapshot of its own: what is labelled meanwhile is not half in it
     with (
         get_engine()
@@ -187,11 +189,11 @@ def export(project: Project, format: Format, chat: bool) -> Iterator[bytes]:
     query = preferences(project.id)
     decided = query.where(Preference.choice.in_(("left", "right")))
     if format == "hh":
-        return writing.lines(hh_row(row) for row in _rows(decided))
+        return writing.lines(hh_row(row) for row in streamed(decided))
     if format == "trl":
-        return writing.lines(trl_row(row, chat, project.system_prompt) for row in _rows(decided))
+        return writing.lines(trl_row(row, chat, project.system_prompt) for row in streamed(decided))
     reliable: dict[uuid.UUID, float] = {}
     if project.weighs_opinions:
         with Session(get_engine()) as session:
             reliable = reliability_of(session, project.id)
-    return writing.WRITERS[format](full_row(row, reliable) for row in _rows(query))
+    return writing.WRITERS[format](full_row(row, reliable) for row in streamed(query))

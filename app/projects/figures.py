@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.labelling.models import Preference
+from app.people.access import MANAGERS
+from app.people.models import Membership
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round
@@ -36,8 +38,26 @@ class Figures:
     skips: int
 
 
-def standings(session: Session, projects: Sequence[Project]) -> list[Standing]:
-    """Where each of the projects stands, in their order."""
+def _counted(viewer: uuid.UUID | None) -> ColumnElement[bool]:
+    """Labels, and the viewer's own answers to gold pairs where they must not tell them apart."""
+    if viewer is None:
+        return ~Preference.gold
+    manages = (
+        select(Membership.person_id)
+        .where(
+            Membership.project_id == Preference.project_id,
+            Membership.person_id == viewer,
+            Membership.role.in_(MANAGERS),
+        )
+        .exists()
+    )
+    return ~Preference.gold | ((Preference.person_id == viewer) & ~manages)
+
+
+def standings(
+    session: Session, projects: Sequence[Project], viewer: uuid.UUID | None = None
+) -> list[Standing]:
+    """Where each of the projects stands, in their order, as ``viewer`` may see it (None: all)."""
     ids = [project.id for project in projects]
     other = aliased(Round)
     last = select(func.max(other.number)).where(other.project_id == Round.project_id)
@@ -45,12 +65,15 @@ def standings(session: Session, projects: Sequence[Project]) -> list[Standing]:
         Round.project_id.in_(ids), Round.number == last.correlate(Round).scalar_subquery()
     )
     rounds = {round.project_id: round for round in session.scalars(newest)}
-    prompts = select(Prompt.project_id, func.count()).where(Prompt.project_id.in_(ids))
+    prompts = select(Prompt.project_id, func.count()).where(
+        Prompt.project_id.in_(ids), ~Prompt.gold
+    )
     prompt_counts = dict(session.execute(prompts.group_by(Prompt.project_id)).all())
     labels = select(Preference.project_id, func.count()).where(
         Preference.project_id.in_(ids),
         Preference.deleted_at.is_(None),
         Preference.choice != "skip",
+        _counted(viewer),
     )
     label_counts = dict(session.execute(labels.group_by(Preference.project_id)).all())
     return [
@@ -59,16 +82,16 @@ def standings(session: Session, projects: Sequence[Project]) -> list[Standing]:
     ]
 
 
-def figures(session: Session, project_id: uuid.UUID) -> Figures:
-    """How much the project holds."""
-    splits = select(Prompt.split, func.count()).where(Prompt.project_id == project_id)
+def figures(session: Session, project_id: uuid.UUID, viewer: uuid.UUID | None = None) -> Figures:
+    """How much the project holds, as ``viewer`` may see it (None: all)."""
+    splits = select(Prompt.split, func.count()).where(Prompt.project_id == project_id, ~Prompt.gold)
     by_split = dict(session.execute(splits.group_by(Prompt.split)).all())
     pool = select(func.count()).where(
         Pair.project_id == project_id, Pair.state == "pool", Pair.round_id.is_(None)
     )
     skipped = func.count().filter(Preference.choice == "skip")
     said = select(func.count() - skipped, skipped).where(
-        Preference.project_id == project_id, Preference.deleted_at.is_(None)
+        Preference.project_id == project_id, Preference.deleted_at.is_(None), _counted(viewer)
     )
     labels, skips = session.execute(said).one()
     return Figures(

@@ -49,6 +49,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "claim_seconds": _optional(int),
     "quota": _optional(int),
     "quota_per_round": _optional(int),
+    "gold_share": float,
     "training.reset": str,
     "training.lora": int,
     "training.beta": float,

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.labelling.models import ANSWERS
 from app.people.models import Person
 from app.projects import bulk, content, shapes
 from app.projects.bulk import NewPair, NewPrompt
 from app.projects.models import Project
 from app.projects.reading import Columns, Rejected, Row
 from app.projects.shapes import Shape
+from app.quality import gold as gold_pairs
 from app.rounds.events import record
 
 PROMPT_COLUMNS = Columns(["prompt"], ["split", "external_id"])
@@ -38,6 +40,7 @@ class Outcome:
     ignored: set[str] = field(default_factory=set)
     shape: Shape = shapes.OWN
     labels: int | None = None
+    gold: int | None = None
 
     def reject(self, one: Rejected) -> None:
         """Count a line that cannot be taken, and keep the first ten thousand."""
@@ -61,6 +64,8 @@ class Outcome:
             view["shape"] = self.shape.name
         if self.labels is not None:
             view["labels"] = self.labels
+        if self.gold is not None:
+            view["gold"] = self.gold
         return view
 
 
@@ -177,14 +182,17 @@ def import_pairs(
     rows: Iterable[Row | Rejected],
     *,
     labels: bool = False,
+    gold: bool = False,
     file: str = "",
     by: uuid.UUID | None = None,
 ) -> Outcome:
     """Store the pairs that are new, and their prompts where those are new too.
 
-    Two equal completions are stored and never shown to anyone.
+    Two equal completions are stored and never shown to anyone. A row with ``gold`` true becomes a
+    gold pair, by its ``answer`` or by what its shape says is better.
 
     Args:
+        gold: take every row for a gold pair.
         rows: in any shape of :mod:`app.projects.shapes`.
         labels: also store what the rows say is better, as preferences marked as recorded.
         file: names the annotator of these labels.
@@ -196,7 +204,11 @@ def import_pairs(
     outcome = Outcome(shape=shape, labels=0 if labels else None)
     _one_at_a_time(session, project)
     annotator = None
-    for batch in _batches(_checked(rows, shape.columns, _maker(shape), outcome)):
+    for whole in _batches(_checked(rows, shape.columns, _maker(shape, gold), outcome)):
+        batch = [new for new in whole if new.gold is None]
+        known = [new for new in whole if new.gold is not None]
+        if known:
+            outcome.gold = (outcome.gold or 0) + gold_pairs.add(session, project, known, by)
         added = bulk.store_pairs(session, project.id, batch)
         outcome.added += added
         outcome.duplicates += len(batch) - added
@@ -208,12 +220,36 @@ def import_pairs(
     return outcome
 
 
-def _maker(shape: Shape) -> Callable[[dict[str, Any]], NewPair]:
+def _maker(shape: Shape, gold: bool) -> Callable[[dict[str, Any]], NewPair]:
     def make(fields: dict[str, Any]) -> NewPair:
         told = shape.read(fields)
-        return replace(new_pair(told.fields), label=told.label)
+        new = replace(new_pair(told.fields), label=told.label)
+        return _known(new, fields, shape) if gold or _true(fields.get("gold")) else new
 
     return make
+
+
+def _true(value: Any) -> bool:
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in (None, False, "", "false", "no", "0") or word == 0:
+        return False
+    if word in (True, "true", "yes", "1"):
+        return True
+    raise ValueError("gold: must be true or false")
+
+
+def _known(new: NewPair, fields: dict[str, Any], shape: Shape) -> NewPair:
+    """The same as a gold pair: the answer stands in its row, or is what its shape says."""
+    answer = fields.get("answer") if shape.name == "own" else new.label and new.label.said
+    if answer not in ANSWERS:
+        raise ValueError(f"answer: a gold pair needs one, of {', '.join(ANSWERS)}")
+    if new.completion_a == new.completion_b:
+        raise ValueError("completion_a, completion_b: are the same, which no answer tells apart")
+    why = fields.get("explanation") or None
+    if why is not None and len(content.text(why)) > gold_pairs.LONGEST_EXPLANATION:
+        longest = gold_pairs.LONGEST_EXPLANATION
+        raise ValueError(f"explanation: is longer than {longest:,} characters")
+    return replace(new, label=None, gold=answer, explanation=why)
 
 
 def _recorded_annotator(session: Session, project: Project, file: str) -> uuid.UUID:

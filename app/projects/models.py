@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified, Json
 
-PAIR_STATES = ("pool", "open", "answered", "dropped", "unused", "equal")
+PAIR_STATES = ("pool", "open", "answered", "dropped", "unused", "equal", "gold")
 
 
 class Project(Identified, Base):
@@ -33,6 +33,7 @@ class Project(Identified, Base):
         CheckConstraint("audit_fraction BETWEEN 0 AND 1", name="audit_fraction"),
         CheckConstraint("overlap >= 1", name="overlap"),
         CheckConstraint("overlap_share BETWEEN 0 AND 1", name="overlap_share"),
+        CheckConstraint("gold_share BETWEEN 0 AND 0.5", name="gold_share"),
         CheckConstraint("source IN ('generated', 'imported')", name="source"),
         CheckConstraint("chat IN ('auto', 'off')", name="chat"),
         CheckConstraint("char_length(name) BETWEEN 1 AND 200", name="name"),
@@ -60,6 +61,8 @@ class Project(Identified, Base):
     claim_seconds: Mapped[int | None]
     quota: Mapped[int | None]  # answers a person may give in the project, and in a round
     quota_per_round: Mapped[int | None]
+    gold_share: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))
+    has_gold: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     paused: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     seed: Mapped[int] = mapped_column(default=0)
     archived: Mapped[bool] = mapped_column(default=False)
@@ -88,7 +91,10 @@ class Project(Identified, Base):
 
 
 class Prompt(Identified, Base):
-    """A prompt: a text, or chat messages. The hash of its content finds duplicates."""
+    """A prompt: a text, or chat messages. The hash of its content finds duplicates.
+
+    ``gold``: it is here for a gold pair alone, and no round samples it.
+    """
 
     __tablename__ = "prompts"
     __table_args__ = (
@@ -104,6 +110,7 @@ class Prompt(Identified, Base):
     split: Mapped[str] = mapped_column(default="train")
     external_id: Mapped[str | None]
     times_used: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    gold: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
 
 
 class Pair(Identified, Base):
@@ -111,7 +118,8 @@ class Pair(Identified, Base):
 
     ``state``: ``pool`` (may be selected), ``open`` (in a round's batch, waiting for answers),
     ``answered`` (has them), ``dropped`` (everyone skipped it), ``unused`` (its round is over),
-    ``equal`` (both completions are the same: never shown).
+    ``equal`` (both completions are the same: never shown), ``gold`` (its answer is known:
+    :class:`app.labelling.models.GoldPair`).
     ``rank`` is the acquisition's order in the round's pool, ``audit_rank`` a random order of
     the same pool from which the audit share is drawn. ``review``: annotators disagreed, and the
     last slot is a reviewer's. ``logp_*`` and ``ref_logp_*`` are summed
@@ -122,7 +130,8 @@ class Pair(Identified, Base):
     __tablename__ = "pairs"
     __table_args__ = (
         CheckConstraint(
-            "state IN ('pool', 'open', 'answered', 'dropped', 'unused', 'equal')", name="state"
+            "state IN ('pool', 'open', 'answered', 'dropped', 'unused', 'equal', 'gold')",
+            name="state",
         ),
         UniqueConstraint("project_id", "content_hash"),
         Index("ix_pairs_pool", "project_id", postgresql_where=text("state = 'pool'")),

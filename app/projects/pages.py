@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from app.database import Db
 from app.errors import Invalid, Problem
-from app.labelling import withheld
+from app.labelling import gold, withheld
 from app.paging import Page, Paged
 from app.people import actions as people
 from app.people import queries as people_queries
@@ -47,7 +48,10 @@ def shared(db: Session, actor: Actor, project: Project, tab: str) -> dict[str, A
 def index(request: Request, actor: PageActor, db: Db, page: Paged) -> HTMLResponse:
     """The projects one may see, and where each stands."""
     found = page.of(db, queries.visible_projects(actor), Project.id, lambda row: row)
-    standing = figures.standings(db, found["items"])
+    standing = [
+        replace(one, round=one.round and gold.as_seen_by(db, actor, one.round))
+        for one in figures.standings(db, found["items"], _viewer(actor))
+    ]
     return render(
         request,
         "projects/index.html",
@@ -98,7 +102,8 @@ def home(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
     """Where the project stands and what to do next."""
     project = project_for(db, actor, project_id, "view")
     rounds = figures.newest_rounds(db, project.id, MOST_ROUNDS)
-    held = figures.figures(db, project.id)
+    rounds = [gold.as_seen_by(db, actor, round) for round in rounds]
+    held = figures.figures(db, project.id, _viewer(actor))
     needs = "prompts" if not held.train else None
     if project.source == "imported":
         needs = "pairs" if not held.pool and not rounds else None
@@ -133,8 +138,13 @@ def prompts(
         hidden=withheld.hidden_from(db, project.id, actor)[1],
         hidden_word=withheld.HIDDEN,
         next=found["next"],
-        figures=figures.figures(db, project.id),
+        figures=figures.figures(db, project.id, _viewer(actor)),
     )
+
+
+def _viewer(actor: Actor) -> uuid.UUID | None:
+    """Whose own answers to gold count as labels: nobody's where a site admin looks."""
+    return None if actor.is_admin else actor.person.id
 
 
 @router.get("/projects/{project_id}/import")
@@ -161,8 +171,9 @@ def take_import(
             file = posted.get("file")
             name = PurePath(file.filename or "").name if isinstance(file, UploadFile) else ""
             labels = text(posted, "labels") == "on"
+            golden = text(posted, "gold") == "on"
             result = imports.import_pairs(
-                db, project, given, labels=labels, file=name, by=actor.person.id
+                db, project, given, labels=labels, gold=golden, file=name, by=actor.person.id
             )
         else:
             split = text(posted, "split") or "train"

@@ -40,11 +40,13 @@ def counts(session: Session, project_id: uuid.UUID) -> dict[str, dict[str, int]]
     """How many prompts and pairs there are: ``{"prompts": {split: n}, "pairs": {state: n}}``."""
     splits = (
         select(Prompt.split, func.count())
-        .where(Prompt.project_id == project_id)
+        .where(Prompt.project_id == project_id, ~Prompt.gold)
         .group_by(Prompt.split)
     )
     states = (
-        select(Pair.state, func.count()).where(Pair.project_id == project_id).group_by(Pair.state)
+        select(Pair.state, func.count())
+        .where(Pair.project_id == project_id, Pair.state != "gold")
+        .group_by(Pair.state)
     )
     return {
         "prompts": {"train": 0, "eval": 0, **_by(session, splits)},

@@ -224,7 +224,7 @@ def _decoded(value: Any) -> Any:
     return found if listed and all(isinstance(m, dict) and "role" in m for m in found) else value
 
 
-_ID = ("external_id",)
+_ID = ("external_id", "gold")
 OTHERS = (
     Shape("trl", "trl: prompt, chosen, rejected",
           Columns(["prompt", "chosen", "rejected"], _ID), _trl),
@@ -244,7 +244,7 @@ OWN = Shape(
     "ours: prompt, completion_a, completion_b",
     Columns(
         ["prompt", "completion_a", "completion_b"],
-        ["external_id"],
+        ["external_id", "gold", "answer", "explanation"],
         instead=[shape.columns for shape in OTHERS],
     ),
     _own,

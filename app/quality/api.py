@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.database import Db
 from app.people.access import CurrentActor, project_for
-from app.quality import actions, queries
+from app.quality import actions, gold_api, queries
 from app.storable import Text
 
 router = APIRouter(prefix="/api/v1/projects/{project_id}", tags=["quality"])
+router.include_router(gold_api.router)
 
 
 class AsideIn(BaseModel):

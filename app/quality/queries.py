@@ -17,6 +17,7 @@ from app.labelling.models import Preference
 from app.oracles.queries import by_oracle
 from app.people.models import Person
 from app.projects.models import Pair
+from app.quality import gold
 from app.quality.agreement import VALUES, Agreement, agreement, cohen, wilson
 from app.quality.models import SetAside, is_set_aside
 from app.quality.reliability import Opinion, reliabilities, weight
@@ -40,6 +41,11 @@ class Share:
         return self.hits / self.total if self.total else None
 
     @property
+    def interval(self) -> tuple[float, float] | tuple[None, None]:
+        """The 95 % interval of the share (Wilson)."""
+        return wilson(self.hits, self.total) or (None, None)
+
+    @property
     def leans(self) -> bool:
         """Whether one half lies outside the interval of enough answers."""
         interval = wilson(self.hits, self.total)
@@ -49,7 +55,7 @@ class Share:
 
     def view(self) -> dict[str, Any]:
         """As JSON."""
-        low, high = wilson(self.hits, self.total) or (None, None)
+        low, high = self.interval
         return {"share": self.value, "low": low, "high": high, "of": self.total}
 
 
@@ -89,7 +95,8 @@ class OfRound:
 
 @dataclass(frozen=True)
 class OfPerson:
-    """A person's labels; ``agrees`` counts comparisons with others' answers to the same pairs."""
+    """A person's labels; ``agrees`` counts comparisons with others' answers to the same pairs,
+    ``gold`` right answers to gold pairs."""
 
     id: uuid.UUID
     name: str
@@ -98,12 +105,14 @@ class OfPerson:
     agrees: Share
     set_aside: str | None
     reliability: float | None = None
+    gold: Share = Share(0, 0)
 
     def view(self) -> dict[str, Any]:
         """As JSON."""
         who = {"person": self.id, "name": self.name, "email": self.email}
         more = {
             "agrees": self.agrees.view(),
+            "gold": self.gold.view(),
             "set_aside": self.set_aside,
             "reliability": self.reliability,
             "weight": None if self.reliability is None else weight(self.reliability),
@@ -122,7 +131,7 @@ class OfTwo:
     kappa: float | None
 
 
-_stands = and_(Preference.deleted_at.is_(None), ~Preference.recorded)
+_stands = and_(Preference.deleted_at.is_(None), ~Preference.recorded, ~Preference.gold)
 _said = func.coalesce(Preference.chosen, Preference.choice)
 
 
@@ -199,7 +208,8 @@ def of_people(session: Session, project_id: uuid.UUID) -> tuple[list[OfPerson], 
         ).all()
     )
     tables = _tables(session, project_id)
-    people = session.scalars(select(Person).where(Person.id.in_([*habits, *aside])))
+    known = gold.accuracy(session, project_id)
+    people = session.scalars(select(Person).where(Person.id.in_([*habits, *aside, *known])))
     agrees = _agreed(tables)
     reliable = reliability_of(session, project_id)
     listed = [
@@ -211,6 +221,7 @@ def of_people(session: Session, project_id: uuid.UUID) -> tuple[list[OfPerson], 
             Share(*agrees.get(who.id, (0, 0))),
             aside.get(who.id),
             reliable.get(who.id),
+            Share(*known.get(who.id, (0, 0))),
         )
         for who in people
     ]
@@ -233,6 +244,7 @@ def reliability_of(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, f
             Preference.deleted_at.is_(None),
             Preference.chosen.is_not(None),
             ~Preference.review,
+            ~Preference.gold,
             ~is_set_aside(),
         )
         .order_by(Preference.pair_id)

@@ -191,6 +191,7 @@ def complete_batch(session: Session, round: Round, project: Project) -> None:
     labels = select(sa.literal(round.id), Preference.id, Preference.version).where(
         Preference.project_id == round.project_id,
         Preference.deleted_at.is_(None),
+        ~Preference.gold,
         ~is_set_aside(),
     )
     session.execute(
@@ -205,8 +206,8 @@ def complete_batch(session: Session, round: Round, project: Project) -> None:
             Preference.project_id == round.project_id,
             Preference.frozen_in.is_(None),
             Preference.deleted_at.is_(None),
-            # what is set aside is not trained on, and may be changed no more than the rest
-            Preference.id.in_(fixed) | is_set_aside(),
+            # what is set aside, or gold, is not trained on, and changed no more than the rest
+            Preference.id.in_(fixed) | Preference.gold | is_set_aside(),
         )
         .values(frozen_in=round.id)
     )

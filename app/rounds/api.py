@@ -11,6 +11,7 @@ from sqlalchemy import select
 from app.database import Db
 from app.errors import NotFound
 from app.idempotency.route import Once, OnceRoute
+from app.labelling import gold
 from app.paging import Paged
 from app.people.access import CurrentActor, Need, project_for
 from app.rounds import actions, queries
@@ -45,13 +46,17 @@ def list_rounds(project_id: uuid.UUID, actor: CurrentActor, db: Db, page: Paged)
     """The project's rounds, oldest first."""
     project_for(db, actor, project_id, "view")
     query = select(Round).where(Round.project_id == project_id)
-    return page.of(db, query, Round.id, round_view)
+    return page.of(db, query, Round.id, lambda round: _shown(db, actor, round))
+
+
+def _shown(db: Db, actor: CurrentActor, round: Round) -> dict[str, Any]:
+    return round_view(gold.as_seen_by(db, actor, round))
 
 
 @router.get("/rounds/{round_id}")
 def get_round(round_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
     """One round: state, progress, labels, metrics, error."""
-    return round_view(round_for(db, actor, round_id, "view"))
+    return _shown(db, actor, round_for(db, actor, round_id, "view"))
 
 
 @router.get("/rounds/{round_id}/events")

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.labelling.models import Claim, Preference
+from app.labelling.models import OWN_SLOT, Claim, Preference
 from app.people.models import Person
 from app.projects.models import Pair, Prompt
 from app.rounds.models import Event, Round
@@ -108,14 +108,23 @@ def pool(
     ).all()
 
 
-def labellers(session: Session, round_id: uuid.UUID) -> list[Labeller]:
-    """Everyone who holds or answered pairs of a round, the busiest first."""
+def labellers(
+    session: Session, round_id: uuid.UUID, viewer: uuid.UUID | None = None
+) -> list[Labeller]:
+    """Everyone who holds or answered pairs of a round, the busiest first.
+
+    Args:
+        viewer: from whom gold is hidden, so that what they did to gold pairs counts here.
+    """
+    counted = Claim.slot <= OWN_SLOT
+    if viewer is not None:
+        counted |= Claim.person_id == viewer
     answered = func.count().filter(Claim.state == "answered")
     held = func.count().filter(Claim.state == "live", Claim.expires_at > func.now())
     rows = session.execute(
         select(Person.name, Person.email, answered, held)
         .join(Person, Person.id == Claim.person_id)
-        .where(Claim.round_id == round_id)
+        .where(Claim.round_id == round_id, counted)
         .group_by(Person.id)
         .order_by(answered.desc(), Person.email)
     )

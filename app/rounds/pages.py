@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import charts
 from app.database import Db, transaction
-from app.labelling import withheld
+from app.labelling import gold, withheld
 from app.oracles import queries as oracles
 from app.oracles import story as oracle_story
 from app.people.access import Actor, may, project_for, role_in
@@ -56,6 +56,7 @@ def rounds_page(
     """All rounds of a project, the newest first."""
     project = project_for(db, actor, project_id, "view")
     rounds = newest_rounds(db, project.id, MOST_ROUNDS + 1, before)
+    rounds = [gold.as_seen_by(db, actor, round) for round in rounds]
     can_manage = _manages(db, actor, project)
     newest = before is None and (not rounds or rounds[0].state in CLOSED)
     return render(
@@ -88,7 +89,8 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
     context = _moving(db, actor, round)
     over = round.state in CLOSED
     # While people label, scores stay with those who run the project: they must not sway anyone
-    show_pairs = (context["can_manage"] or over) and round.needed > 0
+    blind = gold.hides(db, context["project"], actor)  # whose pairs the list would set apart
+    show_pairs = (context["can_manage"] or (over and not blind)) and round.needed > 0
     show_pairs = show_pairs and round.state not in ("queued", "generating")
     chosen = figures.batch(db, round, MOST_PAIRS + 1) if show_pairs else []
     hidden, _ = withheld.hidden_from(db, round.project_id, actor)
@@ -115,6 +117,8 @@ def _moving(
 ) -> dict[str, Any]:
     """What changes while a round runs."""
     project = db.get_one(Project, round.project_id)
+    blind = gold.hides(db, project, actor)
+    round = gold.as_seen_by(db, actor, round)
     runs = queries.runs_of(db, round.id)
     trained = round.policy_out_id is not None and round.policy_out_id != round.policy_in_id
     return {
@@ -127,7 +131,7 @@ def _moving(
         "stages": story.stages(round),
         "working": story.working(round, runs, pace),
         "labelling": round.needed > 0 and round.state not in ("queued", "generating"),
-        "people": figures.labellers(db, round.id),
+        "people": figures.labellers(db, round.id, actor.person.id if blind else None),
         "oracle": _oracle(db, round),
         "outcome": story.outcome(round.metrics, trained=trained),
         "curves": story.curves(round.metrics),

@@ -74,7 +74,7 @@ def sample_prompts(session: Session, project: Project, count: int, seed: int) ->
     return list(
         session.scalars(
             select(Prompt)
-            .where(Prompt.project_id == project.id, Prompt.split == "train")
+            .where(Prompt.project_id == project.id, Prompt.split == "train", ~Prompt.gold)
             .order_by(Prompt.times_used, shuffled(Prompt.id, seed))
             .limit(count)
         )
@@ -198,6 +198,7 @@ def has_unfixed_labels(session: Session, project: Project) -> bool:
         Preference.frozen_in.is_(None),
         Preference.deleted_at.is_(None),
         Preference.choice.in_(trains(project)),
+        ~Preference.gold,
         ~is_set_aside(),
     )
     return session.scalar(query.limit(1)) is not None

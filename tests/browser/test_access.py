@@ -31,6 +31,8 @@ PAGES = (
     "/projects/{project}/people",
     "/projects/{project}/settings",
     "/projects/{project}/quality",
+    "/projects/{project}/gold",
+    "/projects/{project}/gold?pair={pair}",
     "/projects/{project}/log",
     "/projects/{project}/label",
     "/rounds/{round}",
@@ -43,7 +45,11 @@ def addresses(site: Site) -> list[str]:
     project = site.imported("Pages", 4)
     round = site.rest.get(f"/projects/{project}/rounds")["items"][0]["id"]
     person = site.rest.get("/people")["items"][0]["id"]
-    return [path.format(project=project, round=round, person=person) for path in PAGES]
+    (claim,) = site.rest.post(f"/projects/{project}/claims", {"count": 1})["items"]
+    pair = site.rest.post(f"/claims/{claim['id']}/preference", {"choice": "left"})["pair"]
+    site.rest.post(f"/projects/{project}/gold", {"pair": pair})
+    ids = {"project": project, "round": round, "person": person, "pair": pair}
+    return [path.format(**ids) for path in PAGES]
 
 
 def violations(page: Page) -> list[str]:

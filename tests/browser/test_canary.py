@@ -55,6 +55,8 @@ def ids(site: Site) -> dict[str, str]:
         for n in range(count)
     ]
     rest.post(f"/projects/{project}/pairs", {"pairs": pairs})
+    known = {**pairs[3], "completion_a": CANARIES[0], "gold": True, "answer": "a"}
+    rest.post(f"/projects/{project}/pairs", {"pairs": [{**known, "explanation": ALL}]})
     rest.post(
         f"/projects/{project}/prompts",
         {"prompts": [{"prompt": f"eval {CANARIES[1]}", "split": "eval"}]},

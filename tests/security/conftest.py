@@ -15,6 +15,7 @@ from app.artifacts import put_folder
 from app.database import transaction
 from app.labelling import actions as labelling
 from app.labelling import withheld
+from app.labelling.models import GoldPair
 from app.main import create_app
 from app.oracles import actions as oracles
 from app.oracles import webhooks
@@ -126,6 +127,7 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
     webhook, _ = webhooks.add(session, project.id, "https://example.com/hook", [])
     hidden = session.scalars(select(Pair).where(Pair.project_id == project.id).limit(1)).one()
     withheld.withhold(session, hidden, annotator.id)
+    session.add(GoldPair(pair_id=hidden.id, project_id=project.id, answer="a"))
     delivery = Delivery(webhook_id=webhook.id, kind="round.done", payload={}, state="dead")
     session.add(delivery)
     session.flush()
