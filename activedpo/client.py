@@ -12,7 +12,6 @@ server gives its first answer again.
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 import uuid
@@ -22,32 +21,27 @@ from typing import Any, TypeVar
 
 import httpx
 
-from activedpo.errors import ActiveDPOError
+from activedpo.calls import (
+    TRIES,
+    ApiError,
+    Call,
+    LostReplyError,
+    Patience,
+    Unreachable,
+    arguments,
+    http_settings,
+    read,
+)
 from activedpo.types import Prompt
 
+__all__ = ["Answer", "ApiError", "AsyncClient", "Claim", "Client", "Outcome", "Unreachable"]
+
 T = TypeVar("T")
-TRIES = 6
-LONGEST_PAUSE = 30.0
 MOST_CLAIMS, MOST_ANSWERS = 100, 500
-NOT_DONE = frozenset({429, 503})
-PASSING = NOT_DONE | {502, 504}  # what is behind the proxy may have done it
-IDEMPOTENCY = "Idempotency-Key"
 TAKES_A_KEY = re.compile(
     r"/(projects|people|keys|keys/[^/?]+/rotate|projects/[^/?]+/(prompts|pairs|rounds|claims|webhooks))"
 )
 """The POSTs of which a repetition is told by its key (answers are told by their claims)."""
-
-
-class ApiError(ActiveDPOError):
-    """The server refused a call; ``problem`` is its RFC 9457 document."""
-
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
-        self.status, self.problem = status, dict(problem)
-
-
-class Unreachable(ActiveDPOError):
-    """The server did not answer, after retries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +89,7 @@ class Outcome:
         return self.status in (200, 201)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One request. ``again``: sending it twice does no harm."""
-
-    method: str
-    path: str
-    json: Any = None
-    params: Mapping[str, Any] | None = None
-    again: bool = True
-    wait: float = 0.0
-    raw: bool = False
-    key: str | None = None
-
-
-class LostReplyError(Exception):
-    """A request that must not be sent twice may have arrived."""
-
-
-Steps = Generator[_Call, Any, T]
+Steps = Generator[Call, Any, T]
 """A verb: yields requests, receives the JSON of their answers, returns its outcome."""
 
 
@@ -123,39 +99,39 @@ class _Verbs:
     def _claims(self, project: str, count: int, wait: float) -> Steps[list[Claim]]:
         body = {"count": min(count, MOST_CLAIMS)} | ({"wait": wait} if wait else {})
         path = f"/projects/{project}/claims"
-        found = yield _Call("POST", path, body, wait=wait, key=_new_key())
+        found = yield Call("POST", path, body, wait=wait, key=_new_key())
         return _as_claims(found["items"])
 
     def _held(self, project: str) -> Steps[list[Claim]]:
-        found = yield _Call("GET", f"/projects/{project}/claims")
+        found = yield Call("GET", f"/projects/{project}/claims")
         return _as_claims(found["items"])
 
     def _answer(self, answers: Sequence[Answer]) -> Steps[list[Outcome]]:
         outcomes: list[Outcome] = []
         for start in range(0, len(answers), MOST_ANSWERS):
             part = [_as_item(answer) for answer in answers[start : start + MOST_ANSWERS]]
-            found = yield _Call("POST", "/claims/preferences", {"items": part})
+            found = yield Call("POST", "/claims/preferences", {"items": part})
             outcomes += [_outcome(one) for one in found["items"]]
         return outcomes
 
     def _release(self, claims: Sequence[str]) -> Steps[None]:
         for claim in claims:
             try:
-                yield _Call("POST", f"/claims/{claim}/release")
+                yield Call("POST", f"/claims/{claim}/release")
             except ApiError as error:
                 if error.status not in (404, 409):
                     raise
 
     def _get(self, path: str, params: Mapping[str, Any] | None) -> Steps[Any]:
-        return (yield _Call("GET", path, params=params))
+        return (yield Call("GET", path, params=params))
 
     def _download(self, path: str, params: Mapping[str, Any] | None) -> Steps[bytes]:
-        return (yield _Call("GET", path, params=params, raw=True))  # type: ignore[no-any-return]
+        return (yield Call("GET", path, params=params, raw=True))  # type: ignore[no-any-return]
 
     def _send(self, method: str, path: str, json: Any) -> Steps[Any]:
         if method == "POST" and TAKES_A_KEY.fullmatch(path.partition("?")[0]):
-            return (yield _Call(method, path, json, key=_new_key()))
-        return (yield _Call(method, path, json, again=method in ("PUT", "DELETE", "PATCH")))
+            return (yield Call(method, path, json, key=_new_key()))
+        return (yield Call(method, path, json, again=method in ("PUT", "DELETE", "PATCH")))
 
 
 def _new_key() -> str:
@@ -174,75 +150,6 @@ def _outcome(one: Mapping[str, Any]) -> Outcome:
     return Outcome(one.get("claim"), int(one["status"]), one.get("id"), one.get("detail"))
 
 
-def _read(response: httpx.Response, raw: bool) -> Any:
-    if response.is_success and raw:
-        return response.content
-    if response.is_success:
-        return response.json() if response.content else None
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = {"title": response.reason_phrase, "detail": "no problem document"}
-    raise ApiError(response.status_code, problem if isinstance(problem, dict) else {})
-
-
-class _Patience:
-    """How often and how long a request is tried."""
-
-    def __init__(self, call: _Call, tries: int) -> None:
-        self._call, self._left, self._pause = call, tries, 0.25
-
-    def after_answer(self, response: httpx.Response) -> float | None:
-        """Seconds to wait before another try; None where the answer stands."""
-        under_way = self._call.key is not None and response.status_code == 409
-        if under_way and "Retry-After" not in response.headers:
-            return None
-        passing = PASSING if self._call.again else NOT_DONE
-        if not (under_way or response.status_code in passing) or self._left <= 1:
-            return None
-        try:
-            asked = float(response.headers.get("Retry-After", ""))
-        except ValueError:
-            asked = 0.0
-        return max(self._next(), min(asked, 300.0))
-
-    def after_error(self, error: httpx.TransportError) -> float:
-        """Seconds to wait before another try.
-
-        Raises:
-            LostReplyError: the request may have arrived and must not be sent twice.
-            Unreachable: enough was tried.
-        """
-        arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-        if arrived and not self._call.again:
-            raise LostReplyError from error
-        if self._left <= 1:
-            raise Unreachable(f"the server does not answer ({type(error).__name__})") from error
-        return self._next()
-
-    def _next(self) -> float:
-        self._left -= 1
-        pause = self._pause * random.uniform(0.8, 1.2)
-        self._pause = min(LONGEST_PAUSE, self._pause * 2)
-        return pause
-
-
-def _settings(url: str, key: str, timeout: float) -> dict[str, Any]:
-    return {
-        "base_url": url.rstrip("/") + "/api/v1",
-        "headers": {"Authorization": f"Bearer {key}", "Accept": "application/json"},
-        "timeout": timeout,
-    }
-
-
-def _request(call: _Call, timeout: float) -> dict[str, Any]:
-    extra = {"json": call.json} if call.json is not None else {}
-    params = {"params": dict(call.params)} if call.params else {}
-    if call.key is not None:
-        extra["headers"] = {IDEMPOTENCY: call.key}
-    return {**extra, **params, "timeout": timeout + call.wait}
-
-
 class Client(_Verbs):
     """A blocking client; use it as a context, from any number of threads.
 
@@ -255,7 +162,7 @@ class Client(_Verbs):
 
     def __init__(self, url: str, key: str, timeout: float = 60.0, tries: int = TRIES) -> None:
         self._timeout, self._tries = timeout, tries
-        self._http = httpx.Client(**_settings(url, key, timeout))
+        self._http = httpx.Client(**http_settings(url, key, timeout))
 
     def __enter__(self) -> Client:
         return self
@@ -320,19 +227,19 @@ class Client(_Verbs):
         except LostReplyError as error:
             raise Unreachable("the reply was lost: look whether it was done") from error
 
-    def _carry_out(self, call: _Call) -> Any:
-        patience = _Patience(call, self._tries)
+    def _carry_out(self, call: Call) -> Any:
+        patience = Patience(call, self._tries)
         while True:
             try:
                 response = self._http.request(
-                    call.method, call.path, **_request(call, self._timeout)
+                    call.method, call.path, **arguments(call, self._timeout)
                 )
             except httpx.TransportError as error:
                 time.sleep(patience.after_error(error))
                 continue
             pause = patience.after_answer(response)
             if pause is None:
-                return _read(response, call.raw)
+                return read(response, call.raw)
             time.sleep(pause)
 
 
@@ -348,7 +255,7 @@ class AsyncClient(_Verbs):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout, self._tries = timeout, tries
-        self._http = httpx.AsyncClient(**_settings(url, key, timeout), transport=transport)
+        self._http = httpx.AsyncClient(**http_settings(url, key, timeout), transport=transport)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -403,17 +310,17 @@ class AsyncClient(_Verbs):
         except LostReplyError as error:
             raise Unreachable("the reply was lost: look whether it was done") from error
 
-    async def _carry_out(self, call: _Call) -> Any:
-        patience = _Patience(call, self._tries)
+    async def _carry_out(self, call: Call) -> Any:
+        patience = Patience(call, self._tries)
         while True:
             try:
                 response = await self._http.request(
-                    call.method, call.path, **_request(call, self._timeout)
+                    call.method, call.path, **arguments(call, self._timeout)
                 )
             except httpx.TransportError as error:
                 await asyncio.sleep(patience.after_error(error))
                 continue
             pause = patience.after_answer(response)
             if pause is None:
-                return _read(response, call.raw)
+                return read(response, call.raw)
             await asyncio.sleep(pause)

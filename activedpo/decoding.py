@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from activedpo.errors import OutOfMemory
+from activedpo.errors import OutOfMemory, ran_out_of_memory
 from activedpo.loading import Policy
 from activedpo.packing import can_pack, plain_logprobs
 from activedpo.sampling import Sample, Sampling, choose
@@ -149,7 +149,7 @@ def _with_retry(
         try:
             return _Loop(policy, requests, sampling, stops, rows, on_sample).run()
         except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error).lower():
+            if not ran_out_of_memory(error):
                 raise
             if rows == 1:
                 raise OutOfMemory(

@@ -36,6 +36,23 @@ class OutOfMemory(ActiveDPOError, MemoryError):
     """Not even a single row fits the memory."""
 
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says: of Python, of CUDA, of torch's allocator on a CPU.
+
+    Not every RuntimeError that speaks of memory: "unsupported memory format" is no reason to try
+    again with less.
+    """
+    if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's own
+        return True
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY)
+    )
+
+
 class EmptyPrompt(ActiveDPOError, ValueError):
     """A prompt without a single token."""
 

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from activedpo import devices
 from activedpo.attention import packed_attention
-from activedpo.errors import OutOfMemory
+from activedpo.errors import OutOfMemory, ran_out_of_memory
 from activedpo.loading import Policy
 from activedpo.losses import LOSSES, smoothed
 from activedpo.packing import (
@@ -151,8 +151,7 @@ class PackedStep:
             try:
                 return self._run(batch, backward=True)
             except RuntimeError as error:
-                out = isinstance(error, torch.OutOfMemoryError) or "memory" in str(error).lower()
-                if not out:
+                if not ran_out_of_memory(error):
                     raise
                 self._shrink(batch, error)
 

@@ -16,7 +16,7 @@ import torch
 
 from activedpo.attention import packed_attention
 from activedpo.encoding import EncodedPair, check_ids, encode_pairs
-from activedpo.errors import OutOfMemory
+from activedpo.errors import OutOfMemory, ran_out_of_memory
 from activedpo.loading import Policy, load
 from activedpo.packing import (
     Row,
@@ -149,7 +149,7 @@ def score_rows(
                 results = (
                     _packed(policy, chosen, hidden) if packs else _plain(policy, chosen[0], hidden)
                 )
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 queue[:0] = _halved(indices, error)
                 continue
             for index, (sums, means) in zip(indices, results, strict=True):
@@ -204,8 +204,7 @@ def _plain_hidden(policy: Policy, row: Row, completion: tuple[int, ...]) -> np.n
 
 def _halved(indices: list[int], error: BaseException) -> list[list[int]]:
     """Two halves of a batch that ran out of memory; another error, or one row, is raised."""
-    text = str(error).lower()
-    if not isinstance(error, torch.OutOfMemoryError) and "memory" not in text:
+    if not ran_out_of_memory(error):
         raise error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

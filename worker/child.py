@@ -20,7 +20,7 @@ from pathlib import Path
 
 import orjson
 
-from activedpo.errors import ActiveDPOError
+from activedpo.errors import ActiveDPOError, ran_out_of_memory
 from app import artifacts
 from worker import evaluate, generate, judge_work, machine, storage, train
 from worker.loaded import Models
@@ -59,7 +59,7 @@ def _do(kind: str, work: bytes, models: Models, report: Report) -> list[bytes]:
     except (ActiveDPOError, artifacts.DamagedArtifactError) as error:
         return [_failed(str(error), final=True)]
     except Exception as error:
-        if _out_of_memory(error):
+        if ran_out_of_memory(error):
             models.forget()
             return [_failed(_memory_advice(), final=True)]
         if advice := storage.full(error, "the worker's HOME"):
@@ -72,17 +72,6 @@ def _do(kind: str, work: bytes, models: Models, report: Report) -> list[bytes]:
 
 def _failed(message: str, *, final: bool) -> bytes:
     return orjson.dumps({"failed": message, "final": final})
-
-
-def _out_of_memory(error: Exception) -> bool:
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
 
 
 def _memory_advice() -> str:

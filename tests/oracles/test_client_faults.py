@@ -78,7 +78,7 @@ def test_the_server_killed_in_a_batch_of_claims_and_in_one_of_answers(
     it = lab(60)
     it.open()
     project = str(it.project_id)
-    with Client(site.url, it.key) as client:
+    with Client(site.url, it.key, tries=10) as client:
         site.kill_at(point)
         claims = client.claims(project, count=40)  # the reply is lost with the server
         assert len({claim.id for claim in claims}) == 40
@@ -107,7 +107,7 @@ def test_the_key_revoked_in_the_middle_of_a_batch(lab: Make, site: Site) -> None
     with transaction() as s:
         owner = s.get_one(Person, it.owner_id)
         _, key = people.add_key(s, owner, "oracle", project_id=it.project_id)
-    with Client(site.url, key) as client:
+    with Client(site.url, key, tries=10) as client:
         claims = client.claims(project, count=20)
         client.answer(*(Answer(claim.id, "left") for claim in claims[:10]))
         with transaction() as s:
@@ -118,7 +118,7 @@ def test_the_key_revoked_in_the_middle_of_a_batch(lab: Make, site: Site) -> None
         assert refused.value.status == 401
         assert "revoked" in str(refused.value)
     assert len(it.labels()) == 10
-    with Client(site.url, it.key) as client:  # the same oracle with a new key goes on
+    with Client(site.url, it.key, tries=10) as client:  # the same oracle with a new key goes on
         held = client.held(project)
         assert {claim.id for claim in held} == {claim.id for claim in claims[10:]}
         outcomes = client.answer(*(Answer(claim.id, "right") for claim in held))
