@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import uuid
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -101,8 +102,11 @@ def add_key(
     name: str = "",
     project_id: uuid.UUID | None = None,
     expires_at: dt.datetime | None = None,
+    by: uuid.UUID | None = None,
 ) -> tuple[ApiKey, str]:
     """Create an API key; the secret is returned once and only its hash is kept.
+
+    ``by``: who does it; None on the command line.
 
     Raises:
         Invalid: an unknown scope, an unknown project, or an end that has passed.
@@ -127,10 +131,20 @@ def add_key(
     )
     session.add(key)
     session.flush()
+    _told(session, "key.created", key, by, scope=scope)
     return key, secret
 
 
-def rotate_key(session: Session, key: ApiKey, overlap: dt.timedelta) -> tuple[ApiKey, str]:
+def _told(session: Session, kind: str, key: ApiKey, by: uuid.UUID | None, **data: Any) -> None:
+    owner = str(key.person_id)
+    record(
+        session, kind, project_id=key.project_id, person_id=by, key=str(key.id), owner=owner, **data
+    )
+
+
+def rotate_key(
+    session: Session, key: ApiKey, overlap: dt.timedelta, by: uuid.UUID | None = None
+) -> tuple[ApiKey, str]:
     """Replace a key by a new one that may do the same; the old one ends after ``overlap``.
 
     Raises:
@@ -140,22 +154,23 @@ def rotate_key(session: Session, key: ApiKey, overlap: dt.timedelta) -> tuple[Ap
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now()):
         raise Conflict("This key has ended: make a new one.")
     person = session.get_one(Person, key.person_id)
-    new, secret = add_key(session, person, key.scope, key.name, key.project_id, key.expires_at)
+    new, secret = add_key(session, person, key.scope, key.name, key.project_id, key.expires_at, by)
     new.rate_limit = key.rate_limit
     if overlap:
         ends = now() + overlap
         key.expires_at = ends if key.expires_at is None else min(ends, key.expires_at)
     else:
-        revoke_key(session, key)
+        revoke_key(session, key, by)
     session.flush()
     return new, secret
 
 
-def revoke_key(session: Session, key: ApiKey) -> None:
+def revoke_key(session: Session, key: ApiKey, by: uuid.UUID | None = None) -> None:
     """End a key; ending it twice changes nothing."""
     if key.revoked_at is None:
         key.revoked_at = now()
         session.flush()
+        _told(session, "key.revoked", key, by)
 
 
 def add_member(

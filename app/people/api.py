@@ -230,7 +230,9 @@ def create_key(body: KeyBody, actor: CurrentActor, db: Db, _: Once) -> dict[str,
         raise Forbidden("A key for one project makes keys for that project only.")
     if body.project is not None:
         project_for(db, actor, body.project, "view")
-    key, secret = actions.add_key(db, person, body.scope, body.name, body.project, body.expires_at)
+    key, secret = actions.add_key(
+        db, person, body.scope, body.name, body.project, body.expires_at, actor.person.id
+    )
     key.rate_limit = body.rate_limit
     db.flush()
     return {**queries.key_view(key), "key": secret}
@@ -246,7 +248,7 @@ def rotate_key(
         raise Forbidden("Changing keys needs an admin-scoped key, or to be signed in.")
     if actor.only_project not in (None, old.project_id):
         raise Forbidden("A key for one project makes keys for that project only.")
-    new, secret = actions.rotate_key(db, old, dt.timedelta(seconds=body.overlap))
+    new, secret = actions.rotate_key(db, old, dt.timedelta(seconds=body.overlap), actor.person.id)
     return {**queries.key_view(new), "key": secret}
 
 
@@ -274,7 +276,7 @@ def revoke_key(key_id: uuid.UUID, actor: CurrentActor, db: Db) -> None:
     key = queries.key_for(db, actor, key_id)
     if actor.scope != "admin" and (actor.key is None or actor.key.id != key.id):
         raise Forbidden("A narrow key can end itself only.")
-    actions.revoke_key(db, key)
+    actions.revoke_key(db, key, actor.person.id)
 
 
 @router.get("/projects/{project_id}/members")

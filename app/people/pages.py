@@ -148,7 +148,7 @@ def add_key(request: Request, actor: PageActor, form: Posted, db: Db) -> Respons
 @router.post("/keys/{key_id}/revoke", dependencies=[Checked])
 def revoke_key(key_id: uuid.UUID, actor: PageActor, db: Db) -> RedirectResponse:
     """End a key."""
-    actions.revoke_key(db, queries.key_for(db, actor, key_id))
+    actions.revoke_key(db, queries.key_for(db, actor, key_id), actor.person.id)
     return go("/keys", "key-revoked")
 
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, text
 
 from app.database import transaction
-from app.models import ApiKey
+from app.models import ApiKey, Event
 
 Make = Callable[..., Any]
 ME = "/api/v1/me"
@@ -119,3 +119,22 @@ def test_who_may_not_rotate(lab: Make) -> None:
         headers={"Authorization": f"Bearer {narrow['key']}"},
     )
     assert sent.status_code in (403, 404)
+
+
+def test_the_log_tells_of_a_keys_whole_life(lab: Make) -> None:
+    it = lab(1)
+    first = made(it)
+    second = rotate(it, first, overlap=0).json()
+    it.client.delete(f"/api/v1/keys/{second['id']}")
+    with transaction() as s:
+        events = s.scalars(select(Event).where(Event.kind.like("key.%")).order_by(Event.id))
+        told = [e for e in events if e.data["key"] in (first["id"], second["id"])]
+    assert [(e.kind, e.data["key"]) for e in told] == [
+        ("key.created", first["id"]),
+        ("key.created", second["id"]),
+        ("key.revoked", first["id"]),
+        ("key.revoked", second["id"]),
+    ]
+    assert {str(e.project_id) for e in told} == {str(it.project_id)}
+    assert all(e.person_id is not None for e in told)
+    assert first["key"] not in str([e.data for e in told])
