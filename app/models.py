@@ -2,6 +2,7 @@
 
 from app.idempotency.models import KeptAnswer
 from app.labelling.models import Claim, GoldPair, Preference, PreferenceVersion, Withheld
+from app.labelling.practice_models import PracticeAnswer, PracticePair, PracticeResult
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import (
     ApiKey,
@@ -31,6 +32,9 @@ __all__ = [
     "Pair",
     "Person",
     "Policy",
+    "PracticeAnswer",
+    "PracticePair",
+    "PracticeResult",
     "Preference",
     "PreferenceVersion",
     "Project",

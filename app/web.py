@@ -53,6 +53,8 @@ DONE = {
     "taken-back": "These labels count again, from the next training on.",
     "gold": "This pair is gold now: a copy of it is mixed in.",
     "gold-retired": "Retired: nobody is shown it any more, and its answers count for nobody.",
+    "practice": "The practice pairs are changed.",
+    "practice-reset": "Their results are forgotten: they practise anew.",
     "current": "The next round begins with this policy.",
     "oracle-attached": "The oracle is attached. It labels what is open from now on.",
     "oracle-detached": "The oracle is detached. Its labels stay.",

@@ -11,7 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.database import Db
 from app.errors import Invalid, Problem
 from app.idempotency.route import Once, OnceRoute
-from app.labelling import actions, batch, gold, markup, queries, waiting, withheld
+from app.labelling import (
+    actions,
+    batch,
+    gold,
+    markup,
+    practice,
+    practice_api,
+    queries,
+    waiting,
+    withheld,
+)
 from app.labelling.models import Preference
 from app.paging import Paged
 from app.people.access import CurrentActor, may, project_for, role_in
@@ -19,6 +29,8 @@ from app.projects.models import Pair, Project
 from app.storable import Jsonable, Text
 
 router = APIRouter(prefix="/api/v1", tags=["labelling"], route_class=OnceRoute)
+
+router.include_router(practice_api.router)
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -179,7 +191,8 @@ async def claim(
     once: Once,
     html: WithHtml = False,
 ) -> dict[str, Any]:
-    """Claim further pairs. Empty when nothing is left for this annotator.
+    """Claim further pairs. Empty when nothing is left for this annotator; 403 where the project
+    wants practice first.
 
     With `wait` the answer comes as soon as there is a pair, or after that many seconds.
     `waiting` counts the open pairs that others hold and this annotator may still get.
@@ -187,6 +200,7 @@ async def claim(
 
     def attempt(session: Db) -> dict[str, Any]:
         project = project_for(session, actor, project_id, "label")
+        practice.require(session, project, actor)
         if once is not None:
             once.begin(session)
         claimed = actions.claim_pairs(session, project, actor.person.id, body.count)

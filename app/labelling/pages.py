@@ -5,27 +5,30 @@ from __future__ import annotations
 import uuid
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
 from app.database import Db
-from app.labelling import actions, gold
+from app.labelling import actions, gold, practice, practice_pages
 from app.people.access import Actor, may, project_for, role_in
 from app.projects.figures import newest_rounds
 from app.projects.models import Project
 from app.rounds.models import Round
 from app.rounds.story import STAGE_WORDS
-from app.web import PageActor, render
+from app.web import PageActor, go, render
 
 router = APIRouter(include_in_schema=False)
+router.include_router(practice_pages.router)
 
 MOST_AHEAD = 4
 
 
 @router.get("/projects/{project_id}/label")
-def label_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
-    """One pair at a time; the script claims them and sends the answers."""
+def label_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """One pair at a time; the script claims them and sends the answers. Where asked: practice."""
     project = project_for(db, actor, project_id, "label")
+    if practice.is_asked(db, project, actor):
+        return go(f"/projects/{project.id}/practice")
     round = _newest(db, actor, project)
     # Pairs claimed ahead are out of others' reach: few in a small batch
     ahead = max(1, min(MOST_AHEAD, project.batch_size // 4))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, String, cast, or_, select
 
 from app.database import get_engine
 from app.labelling.models import Preference, PreferenceVersion
+from app.labelling.practice_models import PracticeResult
 from app.people.models import ApiKey, Identity, Membership, Person, SecondFactor, SignIn
 from app.projects.models import Project
 from app.quality.models import SetAside
@@ -60,6 +61,9 @@ def _parts(person_id: uuid.UUID) -> dict[str, Select[*tuple[Any, ...]]]:
         .where(Membership.person_id == person_id),
         "set_asides": select(SetAside.project_id, SetAside.reason, SetAside.created_at).where(
             SetAside.person_id == person_id
+        ),
+        "practice": select(*PracticeResult.__table__.columns).where(
+            PracticeResult.person_id == person_id
         ),
         "preferences": select(*labels)
         .where(Preference.person_id == person_id)

@@ -50,6 +50,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "quota": _optional(int),
     "quota_per_round": _optional(int),
     "gold_share": float,
+    "practice_pass": _optional(float),
     "training.reset": str,
     "training.lora": int,
     "training.beta": float,

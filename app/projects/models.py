@@ -34,6 +34,7 @@ class Project(Identified, Base):
         CheckConstraint("overlap >= 1", name="overlap"),
         CheckConstraint("overlap_share BETWEEN 0 AND 1", name="overlap_share"),
         CheckConstraint("gold_share BETWEEN 0 AND 0.5", name="gold_share"),
+        CheckConstraint("practice_pass BETWEEN 0 AND 1", name="practice_pass"),
         CheckConstraint("source IN ('generated', 'imported')", name="source"),
         CheckConstraint("chat IN ('auto', 'off')", name="chat"),
         CheckConstraint("char_length(name) BETWEEN 1 AND 200", name="name"),
@@ -62,6 +63,7 @@ class Project(Identified, Base):
     quota: Mapped[int | None]  # answers a person may give in the project, and in a round
     quota_per_round: Mapped[int | None]
     gold_share: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))
+    practice_pass: Mapped[float | None]
     has_gold: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     paused: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     seed: Mapped[int] = mapped_column(default=0)

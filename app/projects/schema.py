@@ -154,6 +154,7 @@ class ProjectSettings(Strict):
     quota: Count | None = None
     quota_per_round: Count | None = None
     gold_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    practice_pass: Share | None = None
     paused: StrictBool = False
     seed: Annotated[int, Field(ge=0, le=_INT4)] = 0
 

@@ -62,6 +62,21 @@ class Site:
         self.rest.post(f"/projects/{project}/rounds")
         return project
 
+    def practice(self, project: str, pairs: int = 2) -> None:
+        """Give a project practice pairs of which the longer text is always better."""
+        learnt = [
+            {
+                "prompt": f"Practice {n}?",
+                "completion_a": f"A **longer** answer to {n}, which says why.",
+                "completion_b": f"No {n}.",
+                "answer": "a",
+                "explanation": f"It says why ({n}).",
+            }
+            for n in range(pairs)
+        ]
+        path = f"/projects/{project}/practice-pairs"
+        assert self.rest.ask("PUT", path, json={"pairs": learnt}).status_code == 200
+
     def answers(self, project: str) -> list[Any]:
         """What is stored of a project's labels."""
         return self.rest.everything(f"/projects/{project}/preferences")

@@ -31,6 +31,9 @@ PAGES = (
     "/projects/{project}/people",
     "/projects/{project}/settings",
     "/projects/{project}/quality",
+    "/projects/{project}/practice",
+    "/projects/{project}/practice?begin=1",
+    "/projects/{project}/practice/pairs",
     "/projects/{project}/gold",
     "/projects/{project}/gold?pair={pair}",
     "/projects/{project}/log",
@@ -48,6 +51,7 @@ def addresses(site: Site) -> list[str]:
     (claim,) = site.rest.post(f"/projects/{project}/claims", {"count": 1})["items"]
     pair = site.rest.post(f"/claims/{claim['id']}/preference", {"choice": "left"})["pair"]
     site.rest.post(f"/projects/{project}/gold", {"pair": pair})
+    site.practice(project)
     ids = {"project": project, "round": round, "person": person, "pair": pair}
     return [path.format(**ids) for path in PAGES]
 

@@ -61,6 +61,9 @@ def ids(site: Site) -> dict[str, str]:
         f"/projects/{project}/prompts",
         {"prompts": [{"prompt": f"eval {CANARIES[1]}", "split": "eval"}]},
     )
+    learnt = {**pairs[5], "answer": "a", "explanation": ALL}
+    del learnt["external_id"]
+    rest.ask("PUT", f"/projects/{project}/practice-pairs", json={"pairs": [learnt]})
     person = rest.post("/people", {"email": "canary@example.com", "name": ALL[:200]})["id"]
     rest.post(f"/projects/{project}/members", {"email": "canary@example.com", "role": "annotator"})
     rest.post("/keys", {"name": ALL[:200], "scope": "annotator", "project": project})

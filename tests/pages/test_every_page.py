@@ -14,11 +14,15 @@ from tests.pages.conftest import SECRET_NAME, Cast, soup
 
 OF_EVERYBODY = ("/projects", "/keys")
 OF_ADMINS = ("/projects/new", "/people", "/admin/system")
-OF_MEMBERS = ("{p}", "{p}/rounds", "{p}/prompts", "{p}/policies", "{p}/label", "{p}/label/rest")
+OF_MEMBERS = (
+    *("{p}", "{p}/rounds", "{p}/prompts", "{p}/policies", "{p}/label", "{p}/label/rest"),
+    "{p}/practice",
+)
 OF_THE_PAST = ("/rounds/{round}", "/policies/{policy}")
 OF_MANAGERS = (
     *("{p}/settings", "{p}/import", "{p}/people", "{p}/quality", "{p}/oracle", "{p}/log"),
     "{p}/gold",
+    "{p}/practice/pairs",
 )
 STREAMS = ("/rounds/{round}/events", "{p}/label/progress")
 FRAGMENTS = ("{p}/label/rest",)
@@ -138,6 +142,7 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "person_id": cast.people["annotator"],
         "key_id": uuid.uuid4(),
         "pair_id": uuid.uuid4(),
+        "practice_id": uuid.uuid4(),
     }
     for path in set(forms) - {"/sign-in", "/sign-in/code"}:  # no session yet: the origin counts
         verbs = {"verb": "cancel" if "round" in path else "deactivate", "what": "prompts"}

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.artifacts import put_folder
 from app.database import transaction
 from app.labelling import actions as labelling
-from app.labelling import withheld
+from app.labelling import practice_setup, withheld
 from app.labelling.models import GoldPair
 from app.main import create_app
 from app.oracles import actions as oracles
@@ -128,6 +128,8 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
     hidden = session.scalars(select(Pair).where(Pair.project_id == project.id).limit(1)).one()
     withheld.withhold(session, hidden, annotator.id)
     session.add(GoldPair(pair_id=hidden.id, project_id=project.id, answer="a"))
+    learnt = practice_setup.NewPractice("a question", "an answer", "another", "a", "It is first.")
+    practised = practice_setup.add(session, project, learnt, None)
     delivery = Delivery(webhook_id=webhook.id, kind="round.done", payload={}, state="dead")
     session.add(delivery)
     session.flush()
@@ -139,6 +141,7 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
         "policy_id": str(_policy(session, project, round.id)),
         "person_id": str(annotator.id),
         "pair_id": str(hidden.id),
+        "practice_id": str(practised.id),
         "key_id": str(key.id),
         "webhook_id": str(webhook.id),
         "delivery_id": str(delivery.id),
