@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     password_sign_in: bool = Field(
         True, description="Off: people sign in through the identity provider alone."
     )
+    second_factor: Literal["optional", "admins", "all"] = Field(
+        "optional", description="Who must have a second step of signing in: nobody, admins, all."
+    )
     oidc_issuer: str | None = Field(
         None, description="Issuer of the OpenID Connect provider; its discovery lies below it."
     )

@@ -29,7 +29,14 @@ from starlette.types import Scope
 from app import formats
 from app.database import Db
 from app.errors import BUSY, Forbidden, Problem, Unavailable
-from app.people.access import COOKIE, Actor, actor_of_cookie, check_csrf
+from app.people.access import (
+    BEFORE_SET_UP,
+    COOKIE,
+    Actor,
+    actor_of_cookie,
+    check_csrf,
+    second_step_missing,
+)
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -68,6 +75,10 @@ class SignInFirst(Exception):
     def __init__(self, back: str) -> None:
         super().__init__(back)
         self.back = back
+
+
+class SetUpFirst(Exception):
+    """A page was asked for by who has to set up a second step before anything else."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,7 @@ def page_actor(request: Request, db: Db) -> Actor:
 
     Raises:
         SignInFirst: nobody.
+        SetUpFirst: somebody who has yet to set up a second step.
     """
     token = request.cookies.get(COOKIE)
     actor = actor_of_cookie(db, token) if token else None
@@ -167,6 +179,8 @@ def page_actor(request: Request, db: Db) -> Actor:
         raise SignInFirst(wanted)
     who, token = actor.person, actor.sign_in.csrf_token if actor.sign_in else ""
     request.state.visitor = Visitor(who.id, who.name, who.email, who.role, token)
+    if request.url.path not in BEFORE_SET_UP and second_step_missing(db, actor):
+        raise SetUpFirst
     return actor
 
 
@@ -284,6 +298,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(SignInFirst)
     def _sign_in(_: Request, error: SignInFirst) -> Response:
         return RedirectResponse(f"/sign-in?next={quote(error.back)}", 303)
+
+    @app.exception_handler(SetUpFirst)
+    def _set_up(_: Request, __: SetUpFirst) -> Response:
+        return RedirectResponse("/account", 303)
 
     def problem(request: Request, error: Problem) -> Response:
         return error_page(request, error.status, error.title, error.detail)

@@ -16,14 +16,27 @@ from sqlalchemy.orm import Session
 from app.database import Db
 from app.errors import Forbidden, NotFound, Unauthorized
 from app.people import throttle
-from app.people.models import ApiKey, Membership, Person, SignIn
+from app.people.models import ApiKey, Membership, Person, SecondFactor, SignIn
 from app.projects.models import Project
+from app.settings import get_settings
 
 COOKIE = "activedpo_session"
 CSRF_HEADER = "X-CSRF-Token"
 IDLE_END = dt.timedelta(days=3)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SEEN_EVERY = dt.timedelta(minutes=1)
+
+# What a session may do whose person has yet to set up the second step that is asked of them
+BEFORE_SET_UP = frozenset(
+    {
+        "/account",
+        "/account/second-factor",
+        "/account/second-factor/confirm",
+        "/sign-out",
+        "/api/v1/me",
+        "/api/v1/sign-out",
+    }
+)
 
 Need = Literal["view", "label", "manage"]
 MANAGERS = ("owner", "admin")
@@ -148,12 +161,26 @@ def check_csrf(actor: Actor, token: str | None) -> None:
         raise Forbidden("The form is out of date: load the page again and repeat.")
 
 
+def second_step_wanted(person: Person) -> bool:
+    """Whether the settings ask this person for a second step."""
+    wanted = get_settings().second_factor
+    return wanted == "all" or (wanted == "admins" and person.role == "admin")
+
+
+def second_step_missing(session: Session, actor: Actor) -> bool:
+    """Whether a browser session may do nothing before its person has set up a second step."""
+    if actor.sign_in is None or not second_step_wanted(actor.person):
+        return False
+    found = session.get(SecondFactor, actor.person.id)
+    return found is None or found.confirmed_at is None
+
+
 def current_actor(request: Request, db: Db) -> Actor:
     """The actor of an API call: a key, or a cookie with its CSRF header on unsafe methods.
 
     Raises:
         Unauthorized: neither is there, or it is not valid.
-        Forbidden: the CSRF header is missing or wrong.
+        Forbidden: the CSRF header is missing or wrong, or a second step has to be set up first.
         TooMany: an admin has set a rate for the key, and it is used up.
     """
     actor = find_actor(request, db)
@@ -161,6 +188,11 @@ def current_actor(request: Request, db: Db) -> Actor:
         raise Unauthorized("Send `Authorization: Bearer <api key>`, or sign in.")
     if request.method not in SAFE_METHODS:
         check_csrf(actor, request.headers.get(CSRF_HEADER))
+    if request.url.path not in BEFORE_SET_UP and second_step_missing(db, actor):
+        raise Forbidden(
+            "This site asks you for a second step of signing in: set it up at /account first.",
+            second_factor=True,
+        )
     if actor.key is not None and actor.key.rate_limit is not None:
         throttle.count_call(str(actor.key.id), actor.key.rate_limit)
     return actor

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.database import Db
 from app.errors import Problem
 from app.people import queries, second_factor, sessions
-from app.people.access import COOKIE, Actor
+from app.people.access import COOKIE, Actor, second_step_wanted
 from app.people.api import place_of, set_cookie
 from app.people.door import door
 from app.web import Checked, PageActor, Posted, go, render, safe_next, same_origin, text
@@ -71,6 +71,8 @@ def _account(
         problem.status if problem else 200,
         section="account",
         on=second_factor.is_on(db, actor.person.id),
+        wanted=second_step_wanted(actor.person),
+        has_password=sessions.has_password(actor.person),
         left=second_factor.codes_left(db, actor.person.id),
         error=problem.detail if problem else None,
         **context,
@@ -87,7 +89,8 @@ def _setup(actor: Actor, secret: str) -> dict[str, Any]:
 def begin(request: Request, actor: PageActor, form: Posted, db: Db) -> Response:
     """Show the secret, to who knows the password."""
     try:
-        sessions.confirm_password(actor.person, text(form, "password"), place_of(request))
+        password, place = text(form, "password"), place_of(request)
+        sessions.confirm_self(actor.person, actor.sign_in, password, place)
         secret = second_factor.begin(db, actor.person)
     except Problem as problem:
         db.rollback()

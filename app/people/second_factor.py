@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid
 from app.people import passwords, throttle
-from app.people.access import now
+from app.people.access import now, second_step_wanted
 from app.people.models import Person, RecoveryCode, SecondFactor, SignIn
 from app.rounds.events import record
 from app.sealed import UnreadableSecretError, seal, unseal
@@ -140,10 +140,12 @@ def turn_off(session: Session, person: Person, code: str, place: str) -> None:
     """Sign in with the password alone from now on.
 
     Raises:
-        Conflict: there is no second step.
+        Conflict: there is no second step, or this site asks the person for one.
         Invalid, TooMany: as of :func:`check`.
     """
     _must_be_on(session, person)
+    if second_step_wanted(person):
+        raise Conflict("This site asks you for a second step: it cannot be turned off.")
     check(session, person, code, place)
     reset(session, person, person.id)
 

@@ -18,6 +18,7 @@ from app.sealed import UnreadableSecretError, seal, unseal
 from app.settings import get_settings
 
 ABSOLUTE_END = dt.timedelta(days=14)
+FRESH = dt.timedelta(minutes=15)
 TICKET = "second-step "
 TICKET_SECONDS = 300
 
@@ -134,6 +135,26 @@ def _person_of(session: Session, ticket: str) -> Person:
     ):
         raise TicketError("That took too long: sign in again.")
     return person
+
+
+def has_password(person: Person) -> bool:
+    """Whether this person signs in by a password."""
+    return person.password_hash is not None and get_settings().password_sign_in
+
+
+def confirm_self(person: Person, begun: SignIn | None, password: str, place: str) -> None:
+    """Make sure that the person sits there, before what could lock them out.
+
+    By the password; who has none has to have signed in just now.
+
+    Raises:
+        TooMany, Invalid: as of :func:`confirm_password`.
+        Invalid: no password, and signed in too long ago.
+    """
+    if has_password(person):
+        confirm_password(person, password, place)
+    elif begun is None or now() - begun.created_at > FRESH:
+        raise Invalid("That takes a fresh session: sign out, sign in and come back here.")
 
 
 def confirm_password(person: Person, password: str, place: str) -> None:
