@@ -15,6 +15,7 @@ import structlog
 from celery import Celery
 from sqlalchemy.orm import Session
 
+from app import tracing
 from app.settings import get_settings
 
 log = structlog.get_logger()
@@ -44,6 +45,6 @@ def send(bells: list[Bell]) -> None:
     """Send wake-up calls; a broker out of reach is logged and left to the reconciler."""
     for task, queue, ids in bells:
         try:
-            _broker().send_task(task, args=ids, queue=queue, retry=False)
+            _broker().send_task(task, args=ids, queue=queue, retry=False, headers=tracing.carried())
         except Exception as error:
             log.warning("bell_not_sent", task=task, ids=ids, error=type(error).__name__)

@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from app import errors, openapi, web
+from app import errors, openapi, tracing, web
 from app.edge import BodyLimit, SecurityHeaders
 from app.etags import Etags
 from app.metrics import Timed
 from app.people import bootstrap
+from app.settings import get_settings
 
 ROOMS = (
     "privacy",  # before people, whose routes take any verb
@@ -41,16 +42,26 @@ PARTS = (
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(bootstrap.at_start)
     yield
+    await run_in_threadpool(tracing.flush)
 
 
 def create_app() -> FastAPI:
     """The application. A room may have an ``api``, ``pages`` or both."""
+    tracing.configure("web")
     app = FastAPI(
         title="ActiveDPO",
         version=web.app_version(),
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry={
+            "tracing": get_settings().tracing,
+            "metrics": False,  # /metrics tells them
+            "logs": False,  # what went wrong may have texts in it
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": tracing.quiet,
+        },
     )
     errors.install(app)
     openapi.install(app)

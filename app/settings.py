@@ -119,6 +119,9 @@ class Settings(BaseSettings):
         description="Kind of oracle that labels the demo by itself, e.g. sentiment.",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    tracing: bool = Field(
+        False, description="Send OpenTelemetry traces; where to, the OTEL_* variables say."
+    )
     secure_cookies: bool = Field(False, description="Set when the site is served over TLS.")
 
     @field_validator("home")

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from celery import Celery, signals
 
+from app import tracing
 from app.settings import get_settings
 from worker import judge, logs, reconciler, webhooks
 from worker.device import Device
@@ -106,6 +107,7 @@ def _logging(**_: Any) -> None:
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _at_start(sender: Any, **_: Any) -> None:
+    tracing.configure("worker")
     presence().start(sender.app.amqp.queues.consume_from)
     # in a thread of its own, so that a database that is not there yet holds up nobody
     threading.Thread(target=_first_look, daemon=True).start()
@@ -120,3 +122,4 @@ def _at_stop(**_: Any) -> None:
     office().stop()
     device().stop()
     presence().stop()
+    tracing.flush()

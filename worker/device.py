@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from activedpo.errors import ActiveDPOError
-from app import faults
+from app import faults, tracing
 from app.database import transaction
 from app.rounds import runs, stages
 from app.rounds.models import Run
 from app.settings import get_settings
-from worker import evaluate, generate, storage, train, volume
+from worker import evaluate, generate, spans, storage, train, volume
 from worker.accelerator import Accelerator, CrashedError, RefusedError
 from worker.hold import Hold, HoldLostError, Progress
 from worker.tally import Tally
@@ -99,13 +99,16 @@ class Device:
         settings = get_settings()
         with transaction() as session:
             run = runs.take(session, self.owner, settings.lease_seconds, list(JOBS))
+            trace = spans.trace_of(session, run)
         if run is None:
             return self._otherwise is not None and self._otherwise(self)
         with structlog.contextvars.bound_contextvars(
             run=str(run.id), round=str(run.round_id), kind=run.kind, attempt=run.attempt
         ):
             begun = time.monotonic()
-            outcome = self._attempt(run)
+            with spans.of_run(run, trace) as span:
+                outcome = self._attempt(run)
+                span.set_attribute("activedpo.outcome", outcome)
             self.tally.count("runs", run.kind, outcome)
             self.tally.count("run_seconds", run.kind, outcome, by=time.monotonic() - begun)
         return True
@@ -139,7 +142,8 @@ class Device:
 
     def _carry_out(self, run: Run) -> None:
         job, settings = JOBS[run.kind], get_settings()
-        work = _loaded(job, run)
+        with tracing.span("load"):
+            work = _loaded(job, run)
         faults.point(f"{run.kind}.loaded")
         progress = Progress("loading", 0, run.total)
         hold = Hold(
@@ -152,11 +156,13 @@ class Device:
         )
         with hold:
             try:
-                answer = self.accelerator.run(run.kind, job.WORK.pack(work), progress.update)
+                with spans.Stages(progress.update) as told:
+                    answer = self.accelerator.run(run.kind, job.WORK.pack(work), told)
                 outcome = job.OUTCOME.unpack(answer)
                 faults.point(f"{run.kind}.computed")
                 if run.kind == "train":
-                    outcome = _kept(work, outcome)
+                    with tracing.span("keep"):
+                        outcome = _kept(work, outcome)
                     faults.point("train.kept")
             except Exception as error:
                 if hold.lost.is_set():
@@ -164,7 +170,8 @@ class Device:
                 raise
         clock = self.accelerator.clock
         self.tally.worked(run.kind, clock, volume.of(work, outcome, clock))
-        _publish(job, run, work, outcome, clock)
+        with tracing.span("publish"):
+            _publish(job, run, work, outcome, clock)
         if run.kind == "train":
             train.clear_scratch(run)
 

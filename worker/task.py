@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 
 import structlog
+from celery import current_task
 from celery.exceptions import Ignore
 
 from app import skew
 from app.database import get_engine
+from worker import spans
 
 log = structlog.get_logger()
 
@@ -30,7 +32,8 @@ def task(function: Callable[..., None]) -> Callable[..., None]:
             try:
                 with get_engine().connect() as connection:
                     skew.check_again(connection)
-                function(*args)
+                with spans.of_message(function.__name__.strip("_"), current_task):
+                    function(*args)
             except skew.SkewError as error:
                 log.error("work_refused", reason=error.detail)
                 return

@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import tracing
 from app.database import Base, Identified, Json
 
 ROUND_STATES = (
@@ -75,6 +76,7 @@ class Round(Identified, Base):
     )
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     finished_at: Mapped[dt.datetime | None]
+    traceparent: Mapped[str | None] = mapped_column(default=tracing.of_round)
 
 
 class Run(Identified, Base):
