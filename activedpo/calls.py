@@ -14,7 +14,7 @@ from activedpo.errors import ActiveDPOError
 TRIES = 6
 LONGEST_PAUSE = 30.0
 NOT_DONE = frozenset({429, 503})
-PASSING = NOT_DONE | {502, 504}  # what is behind the proxy may have done it
+PASSING = NOT_DONE | {500, 502, 504}  # it may have been done: a commit's answer was lost, or ours
 IDEMPOTENCY = "Idempotency-Key"
 
 

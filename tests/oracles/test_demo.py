@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from app.database import transaction
 from app.demo import model, seed
 from app.errors import Invalid
-from app.models import Oracle, Person, Project
+from app.models import Oracle, Person, Project, Prompt
 from app.settings import get_settings
 
 
@@ -46,7 +46,12 @@ def test_with_it_the_demo_runs_by_itself_also_when_started_again(
     (again,) = prepare(tmp_path, monkeypatch, "sentiment")
     assert again.id == first.id
     with transaction() as s:
-        assert s.scalars(select(Project)).one().judge == {"kind": "sentiment"}
+        project = s.scalars(select(Project)).one()
+        assert project.judge == {"kind": "sentiment"}
+        assert project.batch_size == 32
+        counts = dict(s.execute(select(Prompt.split, func.count()).group_by(Prompt.split)).all())
+    assert counts["eval"] >= 64, "so that the win-rate's interval is narrow enough to see a climb"
+    assert counts["train"] > 2 * counts["eval"]
 
 
 def test_a_kind_that_needs_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
