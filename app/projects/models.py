@@ -89,7 +89,7 @@ class Project(Identified, Base):
     @property
     def weighs_opinions(self) -> bool:
         """Whether several opinions of a pair are counted by their authors' reliability."""
-        return bool(self.training.get("opinions") == "reliability")
+        return self.training.get("opinions") in ("reliability", "dawid_skene")
 
 
 class Prompt(Identified, Base):

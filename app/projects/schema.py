@@ -105,7 +105,7 @@ class Training(Strict):
     ties: Literal["drop", "half"] = "drop"
     strength: dict[Literal["1", "2", "3"], Annotated[float, Field(ge=0.5, le=1)]] | None = None
     soft_labels: StrictBool = False
-    opinions: Literal["mean", "reliability"] = "mean"
+    opinions: Literal["mean", "reliability", "dawid_skene"] = "mean"
     gate: Annotated[float, Field(gt=0.5, le=1)] | None = None
     max_grad_norm: Positive | None = 1.0
     warmup: Share = 0.0
@@ -116,8 +116,8 @@ class Training(Strict):
     @field_validator("opinions")
     @classmethod
     def _has_weights(cls, opinions: str, info: ValidationInfo) -> str:
-        if opinions == "reliability" and info.data.get("trainer") == "trl":
-            raise ValueError("'reliability' gives soft labels, which trainer 'trl' does not take")
+        if opinions != "mean" and info.data.get("trainer") == "trl":
+            raise ValueError(f"{opinions!r} gives soft labels, which trainer 'trl' does not take")
         return opinions
 
     @model_validator(mode="after")

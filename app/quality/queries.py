@@ -16,8 +16,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from app.labelling.models import Preference
 from app.oracles.queries import by_oracle
 from app.people.models import Person
-from app.projects.models import Pair
-from app.quality import gold
+from app.projects.models import Pair, Project
+from app.quality import dawid_skene, gold
 from app.quality.agreement import VALUES, Agreement, agreement, cohen, wilson
 from app.quality.models import SetAside, is_set_aside
 from app.quality.reliability import Opinion, reliabilities, weight
@@ -231,7 +231,10 @@ def of_people(session: Session, project_id: uuid.UUID) -> tuple[list[OfPerson], 
 
 
 def reliability_of(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, float]:
-    """r of everybody whose choices stand now, as a training of these labels would count them."""
+    """r of everybody whose choices stand now, as a training of these labels would count them;
+    by agreement with peers where the project weighs no opinions."""
+    opinions = session.get_one(Project, project_id).training.get("opinions")
+    measure = dawid_skene.reliabilities if opinions == "dawid_skene" else reliabilities
     rows = session.execute(
         select(
             Preference.pair_id,
@@ -250,7 +253,7 @@ def reliability_of(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, f
         .order_by(Preference.pair_id)
         .execution_options(yield_per=10_000)
     )
-    return reliabilities(
+    return measure(
         [Opinion(row.person_id, row.by_oracle, row.chosen) for row in answers]
         for _, answers in groupby(rows, key=lambda row: row.pair_id)
     )

@@ -15,9 +15,16 @@ from app.labelling.models import Preference, PreferenceVersion
 from app.oracles.models import Oracle
 from app.oracles.queries import by_oracle
 from app.projects.models import Pair, Project, Prompt
-from app.quality.reliability import Opinion, combined, reliabilities, weight
+from app.quality import dawid_skene, reliability
+from app.quality.reliability import Opinion, combined, weight
 from app.rounds.models import Round, TrainingLabel
 from app.rounds.queries import seen_by_policy, trains
+
+MEASURES = {
+    "reliability": reliability.reliabilities,
+    "dawid_skene": dawid_skene.reliabilities,
+}
+"""How ``training.opinions`` measures authors."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class TrainingPair:
         prompt_content: the prompt as it was given, text or messages.
         p: probability that completion a is the better one: the reviewer's where one decided, else
             the mean over annotators or, where ``training.opinions`` says so, each counted by its
-            reliability (`app.quality.reliability`).
+            reliability (`app.quality.reliability`, `app.quality.dawid_skene`).
         weight: 1: how sure several opinions are is in p.
         new: no policy that this round starts from was trained on it.
         audit: drawn at random, not by the acquisition.
@@ -68,11 +75,11 @@ def training_set(session: Session, round: Round) -> list[TrainingPair]:
     project = session.get_one(Project, round.project_id)
     rows = _frozen(session, round, project)
     by_pair = [list(answers) for _, answers in groupby(rows, key=_pair_id)]
-    weights = _weights(by_pair) if project.weighs_opinions else None
+    weights = _weights(by_pair, project) if project.weighs_opinions else None
     return [_aggregate(answers, project, weights) for answers in by_pair]
 
 
-def _weights(by_pair: list[list[Row[Any]]]) -> dict[uuid.UUID, float]:
+def _weights(by_pair: list[list[Row[Any]]], project: Project) -> dict[uuid.UUID, float]:
     """Of every author, from the very labels that are trained on: the same rows, the same weights.
 
     A reviewer's answer was given to settle a disagreement: no comparison with those it settles.
@@ -85,7 +92,8 @@ def _weights(by_pair: list[list[Row[Any]]]) -> dict[uuid.UUID, float]:
         ]
         for answers in by_pair
     ]
-    return {author: weight(r) for author, r in reliabilities(opinions).items()}
+    measure = MEASURES[project.training["opinions"]]
+    return {author: weight(r) for author, r in measure(opinions).items()}
 
 
 def _pair_id(row: Row[Any]) -> uuid.UUID:
