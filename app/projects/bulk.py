@@ -76,7 +76,8 @@ _INCOMING = {
 _INSERT_PROMPTS = text(
     """
     INSERT INTO prompts (id, project_id, content, content_hash, split, external_id)
-    SELECT id, :project, content, hash, split, external_id FROM incoming_prompts ORDER BY id
+    SELECT id, :project, content, hash, split, external_id
+    FROM (SELECT DISTINCT ON (hash) * FROM incoming_prompts ORDER BY hash, id) AS new ORDER BY id
     ON CONFLICT (project_id, content_hash) DO UPDATE SET gold = false WHERE prompts.gold
     """
 )

@@ -59,7 +59,10 @@ class Outcome:
         if self.rejected_total > len(self.rejected):
             view["rejected_total"] = self.rejected_total
         if self.ignored:
-            view["ignored_fields"] = sorted(self.ignored)
+            # a name may be no valid Unicode, which no answer can hold
+            view["ignored_fields"] = sorted(
+                n.encode(errors="replace").decode() for n in self.ignored
+            )
         if self.shape.name != "own":
             view["shape"] = self.shape.name
         if self.labels is not None:
