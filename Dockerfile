@@ -5,10 +5,10 @@ FROM python:3.12-slim
 # --build-arg TORCH_INDEX= (empty), for the processor alone name the CPU index.
 ARG TORCH_INDEX=
 WORKDIR /srv
-COPY requirements.lock ./
+COPY requirements.lock requirements-torch.lock ./
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
-        "$(grep '^torch==' requirements.lock)" \
-    && pip install --no-cache-dir -r requirements.lock
+        -r requirements-torch.lock \
+    && pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY activedpo activedpo
 COPY app app

@@ -10,7 +10,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .tools
 STAMP := $(VENV)/.installed
-TORCH := $(shell grep '^torch==' requirements.lock)
 # The venv holds 2.3 GB with the CPU build of torch and about 8 GB with the CUDA build
 DISK_GB ?= 4
 WORKERS ?= 2
@@ -21,7 +20,7 @@ help: ## Say what each target does
 
 install: $(STAMP) ## Make .venv with exactly what was tested
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-torch.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "ActiveDPO needs Python 3.11 or newer; this machine has" \
 		"$$(python3 --version 2>/dev/null || echo none). Install one, or name one: make PYTHON=/path/to/python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual" \
@@ -30,8 +29,8 @@ $(STAMP): requirements.lock pyproject.toml
 		sys.exit(f"{free:.1f} GB free here, $(DISK_GB) GB are needed" if free < $(DISK_GB) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# torch first: what needs it must find it there and not choose a build of its own
-	$(BIN)/python -m pip install --disable-pip-version-check '$(TORCH)'
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-torch.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
@@ -55,17 +54,16 @@ format: $(STAMP) ## Format the code
 bench: $(STAMP) ## Run every benchmark beside its peer; results in bench/results
 	$(BIN)/python -m bench
 
-lock: $(STAMP) ## Write requirements.lock from what .venv holds
-	@{ head -1 requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | grep -v '^#' \
-	| grep -v '^setuptools==' | sed 's/^torch==\([0-9.]*\).*/torch==\1/'; } > requirements.new
-	@mv requirements.new requirements.lock
+lock: $(TOOLS)/.installed ## Write requirements.lock from what .venv holds, with hashes
+	@$(BIN)/python deploy/lock.py $(TOOLS)/bin/uv
 
 licences: $(STAMP) ## Write docs/licences.md from the installed packages
 	$(BIN)/python deploy/supply.py licences
 
 $(TOOLS)/.installed: requirements-tools.lock
 	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
-	@$(TOOLS)/bin/python -m pip install --disable-pip-version-check -q -r requirements-tools.lock \
+	@$(TOOLS)/bin/python -m pip install --disable-pip-version-check -q --require-hashes \
+	-r requirements-tools.lock \
 	|| { echo "The package index could not be reached: no tools, nothing was done"; exit 2; }
 	@touch $@
 

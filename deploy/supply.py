@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "requirements.lock"
+LOCK, TORCH = ROOT / "requirements.lock", ROOT / "requirements-torch.lock"
 PAGE = ROOT / "docs" / "licences.md"
 UNREACHABLE = 2
 CLASSIFIER = "License :: OSI Approved :: "
@@ -36,10 +36,10 @@ their licences beside them.
 """
 
 
-def locked(lock: Path = LOCK) -> dict[str, str]:
+def locked(*locks: Path) -> dict[str, str]:
     """Version by name of every package that is installed."""
-    lines = [line for line in lock.read_text().splitlines() if "==" in line]
-    return {name: version for name, _, version in (line.partition("==") for line in lines)}
+    text = "\n".join(lock.read_text() for lock in locks or (LOCK, TORCH))
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ \\\n]+)", text, re.M))
 
 
 def licence_of(package: str) -> str:
@@ -96,7 +96,18 @@ def audit(program: str) -> tuple[int, str]:
         ran = subprocess.run(  # noqa: S603
             [
                 program,
-                *("-r", str(LOCK), "--no-deps", "--disable-pip", "-f", "json", "-s", service),
+                *(
+                    "-r",
+                    str(LOCK),
+                    "-r",
+                    str(TORCH),
+                    "--no-deps",
+                    "--disable-pip",
+                    "-f",
+                    "json",
+                    "-s",
+                    service,
+                ),
                 *("--progress-spinner", "off", "--timeout", "10"),
             ],
             capture_output=True,

@@ -49,6 +49,20 @@ def test_what_is_imported_is_locked() -> None:
     assert names - locked == set(), "run `make lock`"
 
 
+def test_every_locked_file_is_known_by_its_hash() -> None:
+    for name in ("requirements.lock", "requirements-tools.lock"):
+        pins = re.split(r"\n(?=[a-z])", (ROOT / name).read_text())[1:]
+        assert len(pins) > 40
+        bare = [pin.split()[0] for pin in pins if not re.search(r"--hash=sha256:[0-9a-f]{64}", pin)]
+        assert bare == [], "run `make lock`"
+    torch = (ROOT / "requirements-torch.lock").read_text()
+    assert re.fullmatch(r"torch==[0-9.]+\n", torch)
+    for file in ("Makefile", "Dockerfile"):
+        installs = re.findall(r"pip install[^&|]*?-r requirements\.lock", (ROOT / file).read_text())
+        assert installs
+        assert all("--require-hashes" in one for one in installs), file
+
+
 @pytest.mark.parametrize(
     ("packages", "code", "words"),
     [
