@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         1800, ge=1, description="How long a claim is held; a project may say otherwise."
     )
     reconcile_seconds: float = Field(15, gt=0, description="How often the reconciler looks.")
+    keep_policies: int = Field(
+        0, ge=0, description="Newest policies of a project that keep their files; 0: all."
+    )
     shard_prompts: int = Field(256, ge=1, description="Prompts in one shard of generation.")
     max_upload_bytes: int = Field(1 << 30, ge=1, description="Largest upload accepted.")
     max_text_chars: int = Field(

@@ -62,6 +62,8 @@ DONE = {
     "gold-retired": "Retired: nobody is shown it any more, and its answers count for nobody.",
     "practice": "The practice pairs are changed.",
     "practice-reset": "Their results are forgotten: they practise anew.",
+    "pinned": "The files of this policy stay.",
+    "unpinned": "The rule of retention decides over this policy again.",
     "current": "The next round begins with this policy.",
     "oracle-attached": "The oracle is attached. It labels what is open from now on.",
     "oracle-detached": "The oracle is detached. Its labels stay.",

@@ -15,7 +15,7 @@ from celery import Celery, signals
 
 from app import tracing
 from app.settings import get_settings
-from worker import judge, logs, reconciler, webhooks
+from worker import judge, logs, reconciler, retention, webhooks
 from worker.device import Device
 from worker.oracle import Office
 from worker.presence import Presence
@@ -49,7 +49,12 @@ app.conf.update(
             "schedule": settings.reconcile_seconds,
             # so that no heap of them waits for a worker that was away
             "options": {"queue": "default", "expires": max(60, 4 * settings.reconcile_seconds)},
-        }
+        },
+        "retain": {
+            "task": "activedpo.retain",
+            "schedule": retention.EVERY_SECONDS,
+            "options": {"queue": "default", "expires": retention.EVERY_SECONDS},
+        },
     },
 )
 
@@ -100,6 +105,13 @@ def reconcile(*_: str) -> None:
     reconciler.reconcile()
 
 
+@app.task(name="activedpo.retain")  # type: ignore[untyped-decorator]
+@task
+def retain(*_: str) -> None:
+    """Let go of old policies, by the rule of their project."""
+    retention.retain()
+
+
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _logging(**_: Any) -> None:
     logs.configure(settings.log_level)
@@ -115,6 +127,10 @@ def _at_start(sender: Any, **_: Any) -> None:
 
 def _first_look() -> None:
     task(reconciler.reconcile)()
+    while True:
+        task(retention.tidy)()
+        if device().stopping.wait(retention.EVERY_SECONDS):
+            return
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

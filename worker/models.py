@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from activedpo.errors import ActiveDPOError
 from app.policies.base_models import find_base
 from app.policies.models import Policy
 from app.projects.models import Project
@@ -22,6 +23,11 @@ def at(base_model: str, policy: Policy | None) -> ModelAt:
     name = public_name(base_model)
     if policy is None or policy.kind == "base":
         return ModelAt(base, name)
+    if policy.removed_at is not None:
+        raise ActiveDPOError(
+            f"policy {policy.number} has no files any more, by the rule of retention: make another "
+            "one current"
+        )
     return ModelAt(base, name, policy.kind, policy.path, policy.files)
 
 

@@ -22,7 +22,7 @@ from worker import spans
 log = structlog.get_logger()
 
 
-def task(function: Callable[..., None]) -> Callable[..., None]:
+def task(function: Callable[..., object]) -> Callable[..., None]:
     """Wrap the body of a task."""
 
     @functools.wraps(function)

@@ -17,7 +17,18 @@ from app.cli.context import NO_STACK, USAGE, Failure, complain
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-GROUPS = ("stack", "data", "people", "oracle", "doctor", "demo", "backup", "simulate", "run")
+GROUPS = (
+    "stack",
+    "data",
+    "people",
+    "oracle",
+    "doctor",
+    "demo",
+    "backup",
+    "simulate",
+    "run",
+    "retention",
+)
 
 
 def build() -> typer.Typer:

@@ -12,6 +12,8 @@ from app.projects.models import Project
 from app.rounds import queries as rounds
 from app.rounds.events import record
 
+GONE = "The files of this policy were removed by the rule of retention; its figures stay."
+
 
 def make_current(
     session: Session, project: Project, policy_id: uuid.UUID, by: uuid.UUID | None
@@ -28,6 +30,8 @@ def make_current(
         raise NotFound("The project has no such policy.")
     if policy.id == project.policy_id:
         return policy
+    if policy.removed_at is not None:
+        raise Conflict(GONE)
     already = rounds.open_round_of(session, project.id)
     if already is not None:
         raise Conflict(
@@ -46,4 +50,27 @@ def make_current(
         number=policy.number,
         before=before.number if before else None,
     )
+    return policy
+
+
+def pin(
+    session: Session, project: Project, policy_id: uuid.UUID, pinned: bool, by: uuid.UUID | None
+) -> Policy:
+    """Keep a policy's files whatever the rule of retention says, or no longer.
+
+    Raises:
+        NotFound: the project has no such policy.
+        Conflict: its files are gone already.
+    """
+    project = rounds.lock_project(session, project.id)
+    policy = session.get(Policy, policy_id, populate_existing=True)
+    if policy is None or policy.project_id != project.id:
+        raise NotFound("The project has no such policy.")
+    if policy.removed_at is not None:
+        raise Conflict(GONE)
+    if policy.pinned != pinned:
+        policy.pinned = pinned
+        kind = "policy.pinned" if pinned else "policy.unpinned"
+        record(session, kind, project_id=project.id, person_id=by, policy=str(policy.id))
+        session.flush()
     return policy

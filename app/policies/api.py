@@ -52,6 +52,20 @@ def get_policy(policy_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, A
     return queries.policy_view(policy)
 
 
+@router.put("/policies/{policy_id}/pin")
+def pin(policy_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """Keep the policy's files whatever the rule of retention says; 409 where they are gone."""
+    policy, project = queries.policy_for(db, actor, policy_id, "manage")
+    return queries.policy_view(actions.pin(db, project, policy.id, True, actor.person.id))
+
+
+@router.delete("/policies/{policy_id}/pin")
+def unpin(policy_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """Let the rule of retention decide again."""
+    policy, project = queries.policy_for(db, actor, policy_id, "manage")
+    return queries.policy_view(actions.pin(db, project, policy.id, False, actor.person.id))
+
+
 @router.get("/policies/{policy_id}/download")
 def download_policy(
     policy_id: uuid.UUID,

@@ -17,6 +17,7 @@ import structlog
 
 from app import artifacts
 from app.errors import Conflict, NotFound, Problem
+from app.policies.actions import GONE
 from app.policies.base_models import find_base
 from app.policies.models import Policy
 from app.settings import get_settings
@@ -51,8 +52,11 @@ def as_stored(policy: Policy) -> Iterator[bytes]:
 
     Raises:
         NotFound: a file is not in the artefact store.
+        Conflict: the base has none; or the rule of retention removed them.
     """
     path = policy.path
+    if policy.removed_at is not None:
+        raise Conflict(GONE)
     if path is None:
         raise Conflict(
             "This is the base policy, which has no files of its own: ask for ?merged=true, or "
@@ -77,7 +81,7 @@ def merged(policy: Policy) -> Iterator[bytes]:
     Raises:
         Problem: merging failed; the message says why.
     """
-    if policy.kind == "full":
+    if policy.kind == "full" or policy.removed_at is not None:
         return as_stored(policy)
     folder = _merged_folder(policy)
     return _zip((file.name, _pieces(file)) for file in sorted(folder.iterdir()))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import NotFound
-from app.people.access import project_for
+from app.people.access import Actor, project_for
 from app.policies import actions
 from app.policies.lineage import lineage, newest_policies
 from app.policies.models import Policy
@@ -61,6 +61,25 @@ def make_current(policy_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
     project = project_for(db, actor, policy.project_id, "manage")
     actions.make_current(db, project, policy.id, actor.person.id)
     return go(f"/policies/{policy.id}", "current")
+
+
+@router.post("/policies/{policy_id}/pin", dependencies=[Checked])
+def pin(policy_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """Keep its files whatever the rule of retention says."""
+    return _pinned(db, actor, policy_id, True)
+
+
+@router.post("/policies/{policy_id}/unpin", dependencies=[Checked])
+def unpin(policy_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """Let the rule of retention decide again."""
+    return _pinned(db, actor, policy_id, False)
+
+
+def _pinned(db: Session, actor: Actor, policy_id: uuid.UUID, pinned: bool) -> Response:
+    policy = _found(db, policy_id)
+    project = project_for(db, actor, policy.project_id, "manage")
+    actions.pin(db, project, policy.id, pinned, actor.person.id)
+    return go(f"/policies/{policy.id}", "pinned" if pinned else "unpinned")
 
 
 def _found(db: Session, policy_id: uuid.UUID) -> Policy:

@@ -33,6 +33,8 @@ def policy_view(policy: Policy) -> dict[str, Any]:
         "metrics": policy.metrics,
         "size_bytes": policy.size_bytes,
         "files": policy.files,
+        "pinned": policy.pinned,
+        "removed_at": policy.removed_at,
         "created_at": policy.created_at,
     }
 

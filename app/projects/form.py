@@ -49,6 +49,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "claim_seconds": _optional(int),
     "quota": _optional(int),
     "quota_per_round": _optional(int),
+    "keep_policies": _optional(int),
     "gold_share": float,
     "practice_pass": _optional(float),
     "training.reset": str,

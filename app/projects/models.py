@@ -66,6 +66,7 @@ class Project(Identified, Base):
     practice_pass: Mapped[float | None]
     has_gold: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     paused: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    keep_policies: Mapped[int | None]  # 0: all; null: as the site's setting says
     seed: Mapped[int] = mapped_column(default=0)
     archived: Mapped[bool] = mapped_column(default=False)
     policy_id: Mapped[uuid.UUID | None] = mapped_column(

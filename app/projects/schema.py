@@ -153,6 +153,7 @@ class ProjectSettings(Strict):
     claim_seconds: Annotated[int, Field(ge=5, le=30 * 86_400)] | None = None
     quota: Count | None = None
     quota_per_round: Count | None = None
+    keep_policies: Annotated[int, Field(ge=0, le=100_000)] | None = None
     gold_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     practice_pass: Share | None = None
     paused: StrictBool = False

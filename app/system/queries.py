@@ -141,7 +141,7 @@ def policies_stored(session: Session) -> tuple[int, int]:
     """(policies with files in the store, their bytes)."""
     row = session.execute(
         select(func.count(), func.coalesce(func.sum(Policy.size_bytes), 0)).where(
-            Policy.path.is_not(None)
+            Policy.path.is_not(None), Policy.removed_at.is_(None)
         )
     ).one()
     return int(row[0]), int(row[1])

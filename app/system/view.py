@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from app import skew
 from app.health import checks
+from app.policies import retention
+from app.settings import get_settings
 from app.system import parts, queries, troubles
 from app.system.models import QUEUES, Worker
 from app.system.queries import Hold
@@ -36,6 +38,7 @@ def view(session: Session) -> dict[str, Any]:
         "database": queries.database_facts(session),
         "broker": {k: v for k, v in broker.items() if k != "messages"} if broker else None,
         "store": _store(session),
+        "retention": _retention(session),
         "version": version("activedpo"),
         "revision": skew.shipped()[0],
         "python": platform.python_version(),
@@ -82,6 +85,19 @@ def _waiting(session: Session) -> list[dict[str, Any]]:
         {"kind": kind, "count": count, "oldest_seconds": ages.get(kind)}
         for kind, count in queries.waiting_runs(session).items()
     ]
+
+
+def _retention(session: Session) -> dict[str, Any]:
+    """What the rule would let go now, and what it let go whose files are still there."""
+    going = retention.would_go(session)
+    count, size = retention.waiting(session)
+    return {
+        "keep": get_settings().keep_policies,
+        "would_go": [dataclasses.asdict(one) for one in going],
+        "would_free_bytes": sum(one.size_bytes for one in going),
+        "waiting": count,
+        "waiting_bytes": size,
+    }
 
 
 def _store(session: Session) -> dict[str, Any]:
