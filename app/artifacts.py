@@ -40,7 +40,9 @@ def _address(root: str, path: str, name: str = "") -> str:
 
 
 def put_folder(local: Path, path: str) -> Files:
-    """Store a folder with all below it.
+    """Store a folder with all below it; large files go to an object store in parts.
+
+    An error on the way leaves nothing: no half file, and none of those before it.
 
     Args:
         path: where, relative to the store's root; nothing is there yet.
@@ -50,22 +52,24 @@ def put_folder(local: Path, path: str) -> Files:
     """
     fs, root = _root()
     files: Files = {}
-    for file in sorted(found for found in local.rglob("*") if found.is_file()):
-        name = file.relative_to(local).as_posix()
-        target = _address(root, path, name)
-        fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-        with file.open("rb") as source, fs.open(target, "wb") as sink:
-            files[name] = _copied(source, sink)
+    try:
+        for file in sorted(found for found in local.rglob("*") if found.is_file()):
+            name = file.relative_to(local).as_posix()
+            files[name] = _stored(fs, file, _address(root, path, name))
+    except Exception:
+        with contextlib.suppress(Exception):  # the store that failed may fail at this as well
+            remove_folder(path)
+        raise
     return files
 
 
-def _copied(source: IO[bytes], sink: IO[bytes]) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    for chunk in iter(lambda: source.read(CHUNK), b""):
-        digest.update(chunk)
-        size += len(chunk)
-        sink.write(chunk)
-    return {"size": size, "sha256": digest.hexdigest()}
+def _stored(fs: Any, file: Path, target: str) -> dict[str, Any]:
+    with file.open("rb") as source:
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+    fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+    # never through fs.open: closing such a file after an error would publish what came so far
+    fs.put_file(str(file), target)
+    return {"size": file.stat().st_size, "sha256": digest}
 
 
 def open_file(path: str, name: str) -> IO[bytes]:
@@ -151,5 +155,6 @@ def _bring(path: str, name: str, sha256: str, target: Path) -> None:
 def remove_folder(path: str) -> None:
     """Remove a stored folder; one that is not there is no error."""
     fs, root = _root()
+    fs.invalidate_cache()  # another process may have put the folder there
     with contextlib.suppress(FileNotFoundError):
         fs.rm(_address(root, path), recursive=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from fastapi.testclient import TestClient
@@ -104,6 +105,33 @@ def test_compose_names_settings_and_commands_that_exist() -> None:
     for one in compose["services"].values():
         for waits_for in one.get("depends_on", {}):
             assert waits_for in compose["services"]
+
+
+def test_compose_is_what_the_specification_allows() -> None:
+    schema = json.loads((Path(__file__).parent / "vendor" / "compose_spec.json").read_text())
+    (compose,) = documents(ROOT / "docker-compose.yml")
+    jsonschema.validate(compose, schema)
+    compose["services"]["web"]["healtcheck"] = {}
+    with pytest.raises(jsonschema.ValidationError, match="healtcheck"):
+        jsonschema.validate(compose, schema)
+
+
+def test_compose_has_cards_and_tls_by_profile_only() -> None:
+    (compose,) = documents(ROOT / "docker-compose.yml")
+    services = compose["services"]
+    assert {name: one["profiles"] for name, one in services.items() if "profiles" in one} == {
+        "worker-gpu": ["gpu"],
+        "proxy": ["tls"],
+    }
+    (card,) = services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert card["capabilities"] == ["gpu"]
+    file = services["proxy"]["volumes"][0].partition(":")[0]
+    behind = re.search(r"reverse_proxy (\w+):(\d+)", (ROOT / file).read_text())
+    assert behind is not None
+    assert services[behind[1]]["command"] == ["serve"]
+    assert services[behind[1]]["ports"][0].endswith(f":{behind[2]}")
+    named = {volume.partition(":")[0] for one in services.values() for volume in one["volumes"]}
+    assert {name for name in named if not name.startswith(".")} == set(compose["volumes"])
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_exist(database: Engine) -> None:
