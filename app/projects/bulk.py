@@ -78,7 +78,16 @@ _INSERT_PROMPTS = text(
     INSERT INTO prompts (id, project_id, content, content_hash, split, external_id)
     SELECT id, :project, content, hash, split, external_id
     FROM (SELECT DISTINCT ON (hash) * FROM incoming_prompts ORDER BY hash, id) AS new ORDER BY id
-    ON CONFLICT (project_id, content_hash) DO UPDATE SET gold = false WHERE prompts.gold
+    ON CONFLICT (project_id, content_hash) DO NOTHING
+    """
+)
+
+# One that was there for a gold pair alone is the project's own from now on.
+_CLAIM_PROMPTS = text(
+    """
+    UPDATE prompts SET gold = false
+    WHERE project_id = :project AND gold
+      AND content_hash IN (SELECT hash FROM incoming_prompts)
     """
 )
 
@@ -137,7 +146,9 @@ def store_prompts(session: Session, project_id: uuid.UUID, batch: Sequence[NewPr
         for id, prompt_hash, new in zip(_ids(len(batch)), _hashes(batch), batch, strict=True)
     )
     _copy(session, "incoming_prompts", rows)
-    return session.connection().execute(_INSERT_PROMPTS, {"project": project_id}).rowcount
+    values = {"project": project_id}
+    claimed = session.connection().execute(_CLAIM_PROMPTS, values).rowcount
+    return claimed + session.connection().execute(_INSERT_PROMPTS, values).rowcount
 
 
 def store_pairs(session: Session, project_id: uuid.UUID, batch: Sequence[NewPair]) -> int:
