@@ -115,6 +115,11 @@ class Settings(BaseSettings):
     oidc_create_people: bool = Field(
         False, description="Create who signs in through the provider for the first time."
     )
+    forget_people_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days after which a deactivated account loses its name; its labels stay.",
+    )
     demo: bool = Field(False, description="Ready only once the demo project exists.")
     demo_oracle: str | None = Field(
         None,

@@ -14,8 +14,11 @@ from uuid import UUID
 from celery import Celery, signals
 
 from app import tracing
+from app.database import transaction
+from app.privacy import retention
 from app.settings import get_settings
-from worker import judge, logs, reconciler, retention, webhooks
+from worker import judge, logs, reconciler, webhooks
+from worker import retention as policies
 from worker.device import Device
 from worker.oracle import Office
 from worker.presence import Presence
@@ -40,7 +43,11 @@ app.conf.update(
     task_default_queue="default",
     task_create_missing_queues=True,
     task_queues=None,
-    task_routes={"activedpo.round": {"queue": "gpu"}, "activedpo.reconcile": {"queue": "default"}},
+    task_routes={
+        "activedpo.round": {"queue": "gpu"},
+        "activedpo.reconcile": {"queue": "default"},
+        "activedpo.retention": {"queue": "default"},
+    },
     # in memory: the clock needs no file, and a shelf of pickles least of all
     beat_scheduler="celery.beat:Scheduler",
     beat_schedule={
@@ -50,10 +57,15 @@ app.conf.update(
             # so that no heap of them waits for a worker that was away
             "options": {"queue": "default", "expires": max(60, 4 * settings.reconcile_seconds)},
         },
+        "retention": {
+            "task": "activedpo.retention",
+            "schedule": 3600.0,
+            "options": {"queue": "default", "expires": 3600},
+        },
         "retain": {
             "task": "activedpo.retain",
-            "schedule": retention.EVERY_SECONDS,
-            "options": {"queue": "default", "expires": retention.EVERY_SECONDS},
+            "schedule": policies.EVERY_SECONDS,
+            "options": {"queue": "default", "expires": policies.EVERY_SECONDS},
         },
     },
 )
@@ -105,11 +117,19 @@ def reconcile(*_: str) -> None:
     reconciler.reconcile()
 
 
+@app.task(name="activedpo.retention")  # type: ignore[untyped-decorator]
+@task
+def retention_(*_: str) -> None:
+    """Forget what is kept of people no longer than the settings say."""
+    with transaction() as session:
+        retention.enforce(session)
+
+
 @app.task(name="activedpo.retain")  # type: ignore[untyped-decorator]
 @task
 def retain(*_: str) -> None:
     """Let go of old policies, by the rule of their project."""
-    retention.retain()
+    policies.retain()
 
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
@@ -128,8 +148,8 @@ def _at_start(sender: Any, **_: Any) -> None:
 def _first_look() -> None:
     task(reconciler.reconcile)()
     while True:
-        task(retention.tidy)()
-        if device().stopping.wait(retention.EVERY_SECONDS):
+        task(policies.tidy)()
+        if device().stopping.wait(policies.EVERY_SECONDS):
             return
 
 

@@ -167,8 +167,10 @@ def prefer(
     session.add(preference)
     session.flush()
     _remember(session, preference)
-    _guard(session, place, preference)
+    flagged = _guard(session, place, preference)
     slots.settle(session, place, answer.choice)
+    if flagged:
+        slots.settle_siblings(session, place)
     return preference, True
 
 
@@ -191,8 +193,10 @@ def amend(
     _say(session, preference, answer, place)
     session.flush()
     _remember(session, preference)
-    _guard(session, place, preference)
+    flagged = _guard(session, place, preference)
     slots.settle(session, place, answer.choice)
+    if flagged:
+        slots.settle_siblings(session, place)
     return preference
 
 
@@ -252,14 +256,17 @@ def _lock_preference(
     return preference, place
 
 
-def _guard(session: Session, place: slots.Place, preference: Preference) -> None:
-    """Withhold the text of what was just flagged as personal data, or show it again."""
+def _guard(session: Session, place: slots.Place, preference: Preference) -> bool:
+    """Withhold the text of what was just flagged as personal data, or show it again; whether it
+    is withheld now."""
     if place.beside:
-        return  # people's slots are open still, and an oracle's guess closes none of them
-    if withheld.PERSONAL in (preference.flags or ()):
+        return False  # people's slots are open still, and an oracle's guess closes none of them
+    flagged = withheld.PERSONAL in (preference.flags or ())
+    if flagged:
         withheld.withhold(session, place.pair, preference.person_id)
     elif preference.version > 1:
         withheld.take_back(session, place.pair, preference.person_id)
+    return flagged
 
 
 def _again(standing: Preference, answer: Answer) -> Preference:

@@ -31,7 +31,8 @@ _TAKE = text(
         FROM gold_pairs g
         WHERE g.project_id = :project AND g.retired_at IS NULL
           AND NOT EXISTS (
-              SELECT 1 FROM withheld w WHERE w.pair_id = g.pair_id AND w.cleared_at IS NULL)
+              SELECT 1 FROM withheld w JOIN pairs p ON p.prompt_id = w.prompt_id
+              WHERE p.id = g.pair_id AND w.cleared_at IS NULL)
           AND NOT EXISTS (
               SELECT 1 FROM claims c
               WHERE c.pair_id IN (g.pair_id, g.source_pair_id) AND c.person_id = :person

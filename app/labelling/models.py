@@ -204,16 +204,19 @@ class GoldPair(Base):
 
 
 class Withheld(Base):
-    """A pair whose text is shown to nobody but who flagged it and the project's managers."""
+    """A pair flagged as personal data: its prompt's pairs are shown to nobody but who flagged it
+    and the project's managers."""
 
     __tablename__ = "withheld"
     __table_args__ = (
         Index("ix_withheld_open", "project_id", postgresql_where=text("cleared_at IS NULL")),
+        Index("ix_withheld_prompt", "prompt_id", postgresql_where=text("cleared_at IS NULL")),
     )
 
     pair_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("pairs.id", ondelete="CASCADE"), primary_key=True
     )
+    prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"))
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     flagged_by: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("people.id", ondelete="SET NULL")

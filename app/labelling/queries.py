@@ -32,7 +32,8 @@ _TAKE = text(
             LIMIT 1) s
         WHERE p.round_id = :round AND p.state = 'open' AND (:reviewer OR NOT p.review)
           AND NOT EXISTS (
-              SELECT 1 FROM withheld w WHERE w.pair_id = p.id AND w.cleared_at IS NULL OFFSET 0)
+              SELECT 1 FROM withheld w
+              WHERE w.prompt_id = p.prompt_id AND w.cleared_at IS NULL OFFSET 0)
           AND NOT EXISTS (
               SELECT 1 FROM claims c
               WHERE c.pair_id = p.id AND c.person_id = :person
@@ -66,7 +67,8 @@ _TAKE_BESIDE = text(
         FROM pairs p
         WHERE p.round_id = :round AND p.state IN ('open', 'answered')
           AND NOT EXISTS (
-              SELECT 1 FROM withheld w WHERE w.pair_id = p.id AND w.cleared_at IS NULL OFFSET 0)
+              SELECT 1 FROM withheld w
+              WHERE w.prompt_id = p.prompt_id AND w.cleared_at IS NULL OFFSET 0)
           AND NOT EXISTS (
               SELECT 1 FROM claims c
               WHERE c.pair_id = p.id AND c.person_id = :person

@@ -219,6 +219,19 @@ def _replace_if_unwanted(session: Session, place: Place, round: Round) -> None:
     oracles.wake_in(session, round.project_id)
 
 
+def settle_siblings(session: Session, place: Place) -> None:
+    """Let the batch do without the other pairs of a prompt that has just been withheld: with the
+    answers that they have, or with the next in line."""
+    for round_id, pair_id in withheld.siblings(session, place.pair):
+        round = round_queries.lock_round(session, round_id)
+        pair = queries.lock_pair(session, pair_id)
+        if round is None or round.state != "labelling" or pair.state != "open":
+            continue
+        withheld.give_back(session, pair_id)
+        session.flush()
+        _replace_if_unwanted(session, Place(place.claim, pair, round, place.project), round)
+
+
 def unsettle(session: Session, place: Place, preference: Preference) -> None:
     """Undo what :func:`settle` did, while the label is not fixed yet."""
     pair, round = place.pair, place.round

@@ -84,6 +84,8 @@ def change_person(
     if role is not None:
         person.role = role
     if active is not None:
+        if active != person.active:
+            person.deactivated_at = None if active else now()
         person.active = active
     if active is False:
         sign_out_everywhere(session, person.id)

@@ -32,6 +32,7 @@ class Person(Identified, Base):
     role: Mapped[str] = mapped_column(default="member")
     password_hash: Mapped[str | None]
     active: Mapped[bool] = mapped_column(default=True)
+    deactivated_at: Mapped[dt.datetime | None]
     deleted_at: Mapped[dt.datetime | None]
 
 

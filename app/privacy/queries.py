@@ -98,6 +98,7 @@ def everything_about(person_id: uuid.UUID) -> Iterator[bytes]:
                 Person.role,
                 Person.active,
                 Person.created_at,
+                Person.deactivated_at,
                 Person.deleted_at,
             ).where(Person.id == person_id)
         ).one()

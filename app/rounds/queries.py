@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, cast, func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from app.labelling.models import Claim, Preference
+from app.labelling.models import Claim, Preference, Withheld
 from app.oracles.models import Oracle
 from app.people.models import Membership, Person
 from app.policies.models import Policy
@@ -69,12 +69,19 @@ def shuffled(
     return func.md5(cast(column, Text) + str(seed))
 
 
+def is_shown(prompt_id: InstrumentedAttribute[uuid.UUID]) -> ColumnElement[bool]:
+    """Whether no pair of the prompt is withheld as personal data: nobody could be asked."""
+    flagged = select(Withheld.pair_id).where(Withheld.prompt_id == prompt_id)
+    return ~flagged.where(Withheld.cleared_at.is_(None)).exists()
+
+
 def sample_prompts(session: Session, project: Project, count: int, seed: int) -> list[Prompt]:
     """Up to ``count`` train prompts, the least used first, in seeded random order."""
     return list(
         session.scalars(
             select(Prompt)
             .where(Prompt.project_id == project.id, Prompt.split == "train", ~Prompt.gold)
+            .where(is_shown(Prompt.id))
             .order_by(Prompt.times_used, shuffled(Prompt.id, seed))
             .limit(count)
         )
@@ -83,7 +90,8 @@ def sample_prompts(session: Session, project: Project, count: int, seed: int) ->
 
 def in_pool(project_id: uuid.UUID) -> ColumnElement[bool]:
     """Imported pairs that wait to be selected by some round."""
-    return and_(Pair.project_id == project_id, Pair.state == "pool", Pair.round_id.is_(None))
+    waiting = and_(Pair.project_id == project_id, Pair.state == "pool", Pair.round_id.is_(None))
+    return and_(waiting, is_shown(Pair.prompt_id))
 
 
 def sample_pool(
@@ -108,7 +116,7 @@ def pool_of(session: Session, round_id: uuid.UUID) -> Sequence[Any]:
             Pair.ref_logp_b,
             Pair.features,
         )
-        .where(Pair.round_id == round_id, Pair.state == "pool")
+        .where(Pair.round_id == round_id, Pair.state == "pool", is_shown(Pair.prompt_id))
         .order_by(Pair.id)
     ).all()
 
@@ -118,7 +126,7 @@ def next_in_line(session: Session, round: Round, *, audit: bool, imported: bool)
     order = Pair.audit_rank if audit else Pair.rank
     ranked: Pair | None = session.scalar(
         select(Pair)
-        .where(Pair.round_id == round.id, Pair.state == "pool")
+        .where(Pair.round_id == round.id, Pair.state == "pool", is_shown(Pair.prompt_id))
         .order_by(order.nulls_last(), Pair.id)
         .limit(1)
         .with_for_update(key_share=True)

@@ -18,7 +18,9 @@ from app.main import create_app
 from app.people import actions as people
 from app.people import throttle
 from app.people.models import Person
-from app.projects.models import Project
+from app.projects.models import Pair, Project, Prompt
+from app.rounds import actions as rounds
+from app.rounds import queries as round_queries
 from app.rounds.models import Event
 from tests.labelling.conftest import World, make_world
 
@@ -158,3 +160,106 @@ def test_another_projects_manager_clears_nothing(world) -> None:
     one.prefer("ann", mine, "left", flags=PERSONAL)
     with pytest.raises(NotFound), transaction() as s:
         withheld.clear(s, other.project.id, mine.claim.pair_id, one.person("ann"))
+
+
+def same_prompt(it: World, count: int) -> None:
+    """Make ``count`` pairs of one prompt, in place of a prompt each."""
+    with transaction() as s:
+        query = select(Pair).where(Pair.project_id == it.project.id).order_by(Pair.id)
+        first, *others = s.scalars(query.limit(count))
+        for pair in others:
+            pair.prompt_id = first.prompt_id
+
+
+def test_other_pairs_of_the_prompt_go_to_nobody_and_the_batch_ends_without_them(world) -> None:
+    it = world(3)
+    same_prompt(it, 2)
+    it.person("bob")
+    it.open()
+    held = {c.claim.pair_id: c for c in it.claim("bob", 3)}
+    of_one = [c for c in held.values() if c.prompt == "Prompt 0"]
+    assert len(of_one) == 2
+    it.prefer("bob", of_one[0], "left", flags=PERSONAL)
+    with transaction() as s:
+        assert withheld.is_withheld(s, of_one[1].claim.pair_id)
+    assert [p.id for p in it.pairs("dropped")] == [of_one[1].claim.pair_id]
+    assert it.round().needed == 2
+    assert of_one[1].claim.pair_id not in [c.claim.pair_id for c in it.claim("eve", 5)]
+    (other,) = [c for c in held.values() if c.prompt != "Prompt 0"]
+    it.prefer("bob", other, "left")
+    assert it.round().state == "training"
+
+
+def test_what_was_said_of_them_before_counts(world) -> None:
+    it = world(2, overlap=2)
+    same_prompt(it, 2)
+    it.person("bob")
+    it.open()
+    first, second = it.claim("ann", 2)
+    it.prefer("ann", first, "left")
+    it.prefer("ann", second, "right", flags=PERSONAL)
+    assert (it.round().answered, it.round().state) == (2, "training")
+
+
+def test_none_of_them_takes_the_place_of_another(world) -> None:
+    it = world(4, batch_size=1)
+    same_prompt(it, 3)
+    it.person("bob")
+    it.open()
+    mine = it.claim("ann")[0]
+    while mine.prompt != "Prompt 0":
+        it.prefer("ann", mine, "skip")
+        it.prefer("bob", it.claim("bob")[0], "skip")
+        mine = it.claim("ann")[0]
+    it.prefer("ann", mine, "skip", flags=PERSONAL)
+    for claimed in it.claim("bob", 5):
+        assert claimed.prompt != "Prompt 0"
+
+
+def test_a_withheld_prompt_is_drawn_in_no_later_round(world) -> None:
+    it = world(4, batch_size=2)
+    same_prompt(it, 3)
+    it.open()
+    first = it.claim("ann")[0]
+    it.act(rounds.cancel, it.round())
+    with transaction() as s:
+        pair = s.scalars(select(Pair).join(Prompt).where(Prompt.content_hash == "0")).first()
+        withheld.withhold(s, pair, it.person("ann"))
+    it.open()
+    assert {c.prompt for c in it.claim("bob", 5)} <= {"Prompt 3"}
+    with transaction() as s:
+        project = s.get_one(Project, it.project.id)
+        drawn = round_queries.sample_prompts(s, project, 10, 0)
+    assert "Prompt 0" not in [p.content for p in drawn]
+    assert first.prompt in ("Prompt 0", "Prompt 3")
+
+
+def test_cleared_they_are_shown_and_drawn_again(world) -> None:
+    it = world(3)
+    same_prompt(it, 2)
+    it.open()
+    held = [c for c in it.claim("ann", 3) if c.prompt == "Prompt 0"]
+    it.prefer("ann", held[0], "left", flags=PERSONAL)
+    bob = client_of(it, "bob")
+    at = f"/api/v1/projects/{it.project.id}"
+    assert "Prompt 0" not in bob.get(f"{at}/prompts").text
+    clear(it, held[0].claim.pair_id)
+    assert "Prompt 0" in bob.get(f"{at}/prompts").text
+    assert [p.id for p in it.pairs("pool")] == [held[1].claim.pair_id]
+    with pytest.raises(NotFound):
+        clear(it, held[1].claim.pair_id)  # it was never flagged itself
+
+
+def test_it_takes_every_flag_of_a_prompt_to_be_cleared(world) -> None:
+    it = world(2)
+    same_prompt(it, 2)
+    it.open()
+    first, second = it.claim("ann", 2)
+    it.prefer("ann", first, "left", flags=PERSONAL)
+    it.prefer("ann", second, "left", flags=PERSONAL)
+    clear(it, first.claim.pair_id)
+    with transaction() as s:
+        assert withheld.is_withheld(s, first.claim.pair_id)
+    clear(it, second.claim.pair_id)
+    with transaction() as s:
+        assert not withheld.is_withheld(s, first.claim.pair_id)

@@ -100,10 +100,10 @@ def _project(session: Session, owner: Person, name: str) -> Project:
         "batch_size": 6,
     }
     project = projects.create_project(session, wanted, owner)
-    prompt = Prompt(project_id=project.id, content="a question", content_hash="q")
-    session.add(prompt)
-    session.flush()
     for n in range(8):
+        prompt = Prompt(project_id=project.id, content=f"a question {n}", content_hash=str(n))
+        session.add(prompt)
+        session.flush()
         pair = Pair(
             project_id=project.id,
             prompt_id=prompt.id,
