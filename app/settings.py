@@ -18,6 +18,12 @@ from pydantic_settings import (
 
 from app.secret_files import SecretFiles
 
+TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow", "comet_ml", "aim", "swanlab")
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
 
 class Settings(BaseSettings):
     """The environment of the contract, prefix ``ACTIVEDPO_``.
@@ -127,10 +133,22 @@ class Settings(BaseSettings):
         description="Kind of oracle that labels the demo by itself, e.g. sentiment.",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    trackers: str | None = Field(
+        None,
+        description="Trackers of accelerate that get training curves, e.g. tensorboard; by commas.",
+    )
     tracing: bool = Field(
         False, description="Send OpenTelemetry traces; where to, the OTEL_* variables say."
     )
     secure_cookies: bool = Field(False, description="Set when the site is served over TLS.")
+
+    @field_validator("trackers")
+    @classmethod
+    def _known(cls, trackers: str | None) -> str | None:
+        unknown = set(_listed(trackers)) - set(TRACKERS)
+        if unknown:
+            raise ValueError(f"{', '.join(sorted(unknown))}: unknown; there are {TRACKERS}")
+        return trackers
 
     @field_validator("home")
     @classmethod
@@ -171,6 +189,11 @@ class Settings(BaseSettings):
         """The environment, then files that it names, then ``.env``."""
         files = SecretFiles(settings_cls)
         return init_settings, env_settings, files, dotenv_settings, file_secret_settings
+
+    @property
+    def tracker_names(self) -> list[str]:
+        """The trackers that get training curves."""
+        return _listed(self.trackers)
 
     @property
     def artifacts_url(self) -> str:

@@ -26,6 +26,7 @@ from worker import models
 from worker.generate import fit, library_pair
 from worker.loaded import Models
 from worker.report import Report
+from worker.trackers import Curves
 from worker.work import Labelled, LeftOut, TrainOutcome, TrainWork, Wire
 
 WORK, OUTCOME = Wire(TrainWork), Wire(TrainOutcome)
@@ -228,20 +229,24 @@ def _train(
 ) -> ad.TrainResult:
     policy, reference = _start(work, held)
     stored = [item.ref_logps for item in labelled]
-    return ad.train_dpo(
-        policy,
-        [ad.Preference(item.pair, item.p, item.weight) for item in labelled],
-        reference,
-        beta=work.setting.beta,
-        out=work.out,
-        seed=work.setting.seed + int(work.training.get("seed", 0)),
-        ref_logps=None if None in stored else np.array(stored, dtype=np.float64),
-        checkpoint_dir=work.checkpoints,
-        resume_from=work.resume_from,
-        progress=_progress(report, Path(work.checkpoints)),
-        base_name=work.setting.base.name,
-        **_settings(work.training, len(labelled)),
-    )
+    curves = Curves(work.path, work.training)
+    try:
+        return ad.train_dpo(
+            policy,
+            [ad.Preference(item.pair, item.p, item.weight) for item in labelled],
+            reference,
+            beta=work.setting.beta,
+            out=work.out,
+            seed=work.setting.seed + int(work.training.get("seed", 0)),
+            ref_logps=None if None in stored else np.array(stored, dtype=np.float64),
+            checkpoint_dir=work.checkpoints,
+            resume_from=work.resume_from,
+            progress=_progress(report, Path(work.checkpoints), curves),
+            base_name=work.setting.base.name,
+            **_settings(work.training, len(labelled)),
+        )
+    finally:
+        curves.finish()
 
 
 def _settings(training: dict[str, Any], pairs: int) -> dict[str, Any]:
@@ -270,8 +275,11 @@ def _start(work: TrainWork, held: Models) -> tuple[ad.Policy, ad.Policy | None]:
     return held.of(work.setting)
 
 
-def _progress(report: Report, checkpoints: Path) -> Callable[[int, int, dict[str, Any]], None]:
-    def tell(step: int, total: int, _: dict[str, Any]) -> None:
+def _progress(
+    report: Report, checkpoints: Path, curves: Curves
+) -> Callable[[int, int, dict[str, Any]], None]:
+    def tell(step: int, total: int, figures: dict[str, Any]) -> None:
+        curves(step, figures)
         written = any(checkpoints.glob("[!.]*"))
         report("training", step, total, str(checkpoints) if written else None)
 
