@@ -1,6 +1,6 @@
 """Runs the engine's benchmarks and prints their table.
 
-    python -m bench                       all of it (about 80 minutes on 2 cores)
+    python -m bench                       all of it (about two hours on 2 cores)
     python -m bench scoring --repeats 5   or another of NAMES below
     python -m bench --small               that it runs: the tests' tiny model, few pairs
 
