@@ -36,10 +36,12 @@ _REFUSED = {
 FILES = {
     "/export": (
         "application/jsonl",
+        "application/json",
         "application/vnd.apache.parquet",
         "text/csv",
     ),
     "/download": ("application/zip",),
+    "/gold/answers": ("application/jsonl",),
     "/me/export": ("application/json",),
     "/people/{person_id}/export": ("application/json",),
 }
@@ -81,7 +83,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         for end, kinds in FILES.items():
             if path.endswith(end):
                 binary = {"schema": {"type": "string", "format": "binary"}}
-                document = {"schema": {"type": "object"}}
+                document = {"schema": {"type": ["object", "array"]}}
                 responses["200"]["content"] = {
                     kind: document if kind == "application/json" else binary for kind in kinds
                 }

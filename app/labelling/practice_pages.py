@@ -96,7 +96,7 @@ def _number(at: practice.Standing, given: PracticeAnswer | None) -> int:
 def _texts(pair: PracticePair, left_is: str) -> dict[str, Any]:
     left, right = practice.by_sides(pair, left_is)
     turns = pair.prompt if isinstance(pair.prompt, list) else [{"role": "", "content": pair.prompt}]
-    html = markup.claim_html(pair.prompt, left, right)
+    html = markup.claim_markup(pair.prompt, left, right)
     return {
         "id": pair.id,
         "prompt": [

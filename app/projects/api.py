@@ -193,7 +193,8 @@ def add_pairs(
 ) -> dict[str, Any]:
     """Import pairs of completions that exist already: JSON, or a file.
 
-    A file may also be of trl's, Anthropic hh's, LMArena's or AlpacaEval's shape: `shape` says so.
+    A file may also be of trl's, Anthropic hh's, LMArena's, AlpacaEval's, Argilla's or Label
+    Studio's shape, JSON arrays too: `shape` says so.
     """
     project = project_for(db, actor, project_id, "manage")
     given = _rows(upload, PairsBody, imports.PAIR_COLUMNS)
@@ -210,7 +211,8 @@ def export_labels(
     format: Annotated[export.Format, Query(description="The file's format.")] = "jsonl",
 ) -> StreamingResponse:
     """Every label as a file. `trl`: left and right choices, as `trl.DPOTrainer` loads them;
-    `hh`: the same as transcripts.
+    `hh`: the same as transcripts; `lmarena`, `alpaca-eval`, `argilla` and `label-studio`: what
+    their shapes can say, to be imported again.
 
     In `csv`, a cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
@@ -223,7 +225,7 @@ def export_labels(
         person_id=actor.person.id,
         format=format,
     )
-    suffix = "jsonl" if format in ("trl", "hh") else format
+    suffix = export.suffix(format)
     return StreamingResponse(
         export.export(project, format, chat),
         media_type=export.MEDIA_TYPES[format],

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.database import new_id
 from app.projects import content
-from app.projects.shapes import Label
+from app.projects.told import Label
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Row, Select, select
@@ -13,21 +14,53 @@ from app.database import get_engine
 from app.labelling.models import Preference
 from app.people.models import Person
 from app.policies import base_models
-from app.projects import content, writing
+from app.projects import shape_rows, writing
 from app.projects.models import Pair, Project, Prompt
 from app.quality.models import is_set_aside
 from app.quality.queries import reliability_of
 from app.rounds.models import Round
 
-Format = Literal["trl", "hh", "jsonl", "parquet", "csv"]
+Format = Literal[
+    "trl", "hh", "lmarena", "alpaca-eval", "argilla", "label-studio", "jsonl", "parquet", "csv"
+]
 MEDIA_TYPES: dict[Format, str] = {
     "trl": "application/jsonl",
     "hh": "application/jsonl",
+    "lmarena": "application/jsonl",
+    "alpaca-eval": "application/json",
+    "argilla": "application/json",
+    "label-studio": "application/json",
     "jsonl": "application/jsonl",
     "parquet": "application/vnd.apache.parquet",
     "csv": "text/csv; charset=utf-8",
 }
 ROWS_AT_ONCE = 500
+SIDED = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape that imports read too: its rows, the choices that it can say, how it is written."""
+
+    row: Callable[[Any], dict[str, Any]]
+    choices: tuple[str, ...] = SIDED
+    write: Callable[[Iterable[dict[str, Any]]], Iterator[bytes]] = writing.lines
+
+
+SHAPES: dict[str, Shape] = {
+    "hh": Shape(shape_rows.hh),
+    "lmarena": Shape(shape_rows.lmarena, (*SIDED, "tie", "both_bad")),
+    "alpaca-eval": Shape(shape_rows.alpaca_eval, (*SIDED, "tie"), writing.array),
+    "argilla": Shape(shape_rows.argilla, (*SIDED, "tie", "both_bad"), writing.array),
+    "label-studio": Shape(shape_rows.label_studio, write=writing.array),
+}
+
+
+def suffix(format: Format) -> str:
+    """How the file's name ends."""
+    if format in SHAPES:
+        return "json" if SHAPES[format].write is writing.array else "jsonl"
+    return "jsonl" if format == "trl" else format
 
 
 def is_chat(project: Project, has_conversations: bool) -> bool:
@@ -106,38 +139,6 @@ def streamed(query: Select[*tuple[Any, ...]]) -> Iterator[Row[*tuple[Any, ...]]]
         yield from connection.execute(query)
 
 
-def trl_row(row: Row[*tuple[Any, ...]], chat: bool, system_prompt: str | None) -> dict[str, Any]:
-    """A left or right choice as `trl.DPOTrainer` takes it: explicit prompt, chosen, rejected."""
-    chosen, rejected = row.completion_a, row.completion_b
-    if row.chosen == "b":
-        chosen, rejected = rejected, chosen
-    if not chat:
-        return {"prompt": row.prompt, "chosen": chosen, "rejected": rejected}
-    return {
-        "prompt": content.conversation(row.prompt, system_prompt),
-        "chosen": [{"role": "assistant", "content": chosen}],
-        "rejected": [{"role": "assistant", "content": rejected}],
-    }
-
-
-_SPEAKERS = {"user": "Human", "assistant": "Assistant"}
-
-
-def hh_row(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    """A left or right choice as Anthropic's hh has it: two whole transcripts.
-
-    The shape knows no system turn: it stands before the first turn, as it is in that data.
-    """
-    turns = trl_row(row, True, None)
-    before = "".join(_turn(message) for message in turns["prompt"])
-    return {name: before + _turn(turns[name][0]) for name in ("chosen", "rejected")}
-
-
-def _turn(message: dict[str, str]) -> str:
-    who = _SPEAKERS.get(message["role"])
-    return f"\n\n{who}: {message['content']}" if who else message["content"]
-
-
 def full_row(row: Row[*tuple[Any, ...]], reliable: Mapping[uuid.UUID, float]) -> dict[str, Any]:
     """A label with all that is known of it, sides and choices kept apart."""
     return {
@@ -187,11 +188,14 @@ def export(project: Project, format: Format, chat: bool) -> Iterator[bytes]:
         chat: whether the rows of ``trl`` are conversational; all of them are of one shape.
     """
     query = preferences(project.id)
-    decided = query.where(Preference.choice.in_(("left", "right")))
-    if format == "hh":
-        return writing.lines(hh_row(row) for row in streamed(decided))
     if format == "trl":
-        return writing.lines(trl_row(row, chat, project.system_prompt) for row in streamed(decided))
+        decided = query.where(Preference.choice.in_(SHAPES["hh"].choices))
+        rows = (shape_rows.trl(row, chat, project.system_prompt) for row in streamed(decided))
+        return writing.lines(rows)
+    if format in SHAPES:
+        shape = SHAPES[format]
+        chosen = streamed(query.where(Preference.choice.in_(shape.choices)))
+        return shape.write(shape.row(row) for row in chosen)
     reliable: dict[uuid.UUID, float] = {}
     if project.weighs_opinions:
         with Session(get_engine()) as session:

@@ -34,7 +34,12 @@ router = APIRouter(include_in_schema=False)
 MOST_ROUNDS = 200
 SHOWN_ROUNDS = 10
 MOST_MEMBERS = 500
-FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
+FORMATS: dict[str, Format] = {
+    "json": "array",
+    "jsonl": "jsonl",
+    "csv": "csv",
+    "parquet": "parquet",
+}
 
 
 def shared(db: Session, actor: Actor, project: Project, tab: str) -> dict[str, Any]:
@@ -195,10 +200,12 @@ def _given(posted: FormData, columns: Columns) -> Iterable[Row | Rejected]:
     file = posted.get("file")
     if isinstance(file, UploadFile) and file.filename:
         suffix = PurePath(file.filename).suffix.lower().lstrip(".")
-        for known in FORMATS:
-            if suffix == known:
-                return rows(file.file, known, columns)
-        raise Invalid("The name of the file must end in .jsonl, .csv or .parquet.", field="file")
+        known = FORMATS.get(suffix)
+        if known is None:
+            raise Invalid(
+                "The name of the file must end in .json, .jsonl, .csv or .parquet.", field="file"
+            )
+        return rows(file.file, known, columns)
     lines = text(posted, "lines").splitlines()
     if not any(line.strip() for line in lines):
         raise Invalid("Choose a file, or paste prompts, one a line.", field="file")

@@ -16,10 +16,11 @@ from typing import IO, Any, Literal
 import orjson
 
 from app import storable
-from app.errors import Invalid
+from app.errors import Invalid, TooLarge
 
-Format = Literal["jsonl", "csv", "parquet"]
+Format = Literal["jsonl", "csv", "parquet", "array"]
 LONGEST_LINE = 64 * 1024 * 1024
+LARGEST_ARRAY = 256 * 1024 * 1024
 _ROWS = 1_000
 _LARGEST_CHUNK = 2 * 1024**3
 _MOST_VALUES = 50_000_000
@@ -77,6 +78,8 @@ def rows(file: IO[bytes], format: Format, columns: Columns) -> Iterator[Row | Re
     """
     if format == "jsonl":
         return _jsonl(file)
+    if format == "array":
+        return _array(file)
     return _csv(file, columns) if format == "csv" else _parquet(file, columns)
 
 
@@ -91,6 +94,25 @@ def _jsonl(file: IO[bytes]) -> Iterator[Row | Rejected]:
         raw = (raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw).strip()
         if raw:
             yield _object(line, raw)
+
+
+def _array(file: IO[bytes]) -> Iterator[Row | Rejected]:
+    """The items of one JSON array, which is read as a whole; ``line`` counts them from 1."""
+    raw = file.read(LARGEST_ARRAY + 1)
+    if len(raw) > LARGEST_ARRAY:
+        raise TooLarge(
+            f"A JSON array of more than {LARGEST_ARRAY:,} bytes is not taken; "
+            "send its items as .jsonl, which is read line by line."
+        )
+    try:
+        items = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        why = _why_not_json(raw, error)
+        raise Invalid(f"The file {why}", field="file") from None
+    if not isinstance(items, list):
+        raise Invalid("The file is no JSON array of objects.", field="file")
+    for number, item in enumerate(items, 1):
+        yield Row(number, item) if isinstance(item, dict) else Rejected(number, "is no JSON object")
 
 
 def _skip_line(file: IO[bytes]) -> None:

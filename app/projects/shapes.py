@@ -1,7 +1,8 @@
 """Shapes that files of pairs come in, each read as our own: a prompt and two completions.
 
 Own shape first; then trl (https://huggingface.co/docs/trl/dataset_formats), Anthropic's hh
-transcripts, LMArena battles and AlpacaEval outputs. The first row that can be read decides for
+transcripts, LMArena battles, AlpacaEval outputs, and what labelling tools write
+(:mod:`app.projects.tool_shapes`). The first row that can be read decides for
 the whole file, so that a later row which lacks a field is refused by that field's name.
 """
 
@@ -15,9 +16,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from app.projects import tool_shapes
 from app.projects.reading import Columns, Rejected, Row
+from app.projects.told import Fields, Label, Told
 
-Fields = dict[str, Any]
 Messages = list[dict[str, Any]]
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -30,22 +32,6 @@ _WINNERS = {
     "both_bad": "both_bad",
     "bothbad": "both_bad",
 }
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a file says of a pair: ``a``, ``b``, ``tie`` or ``both_bad``; p(a is better) if told."""
-
-    said: str
-    p_a: float | None = None
-
-
-@dataclass(frozen=True)
-class Told:
-    """A row as our own shape has it, and its label where it carries one."""
-
-    fields: Fields
-    label: Label | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +224,11 @@ OTHERS = (
     Shape("alpaca-eval", "AlpacaEval outputs",
           Columns(["instruction", "output_1", "output_2"], ["input", "preference", *_ID]),
           _alpaca_eval),
+    Shape("argilla", "Argilla records",
+          Columns(["fields"], ["responses", "id", "status", "metadata", "suggestions", "vectors",
+                               *_ID]), tool_shapes.argilla),
+    Shape("label-studio", "Label Studio tasks (JSON)",
+          Columns(["data"], ["annotations", "id", *_ID]), tool_shapes.label_studio),
 )  # fmt: skip
 OWN = Shape(
     "own",

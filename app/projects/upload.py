@@ -24,6 +24,7 @@ LARGEST_JSON = 256 * 1024 * 1024
 _IN_MEMORY = 1024 * 1024
 
 _BY_SUFFIX: dict[str, Format] = {
+    ".json": "array",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
@@ -45,8 +46,8 @@ _BY_TYPE: dict[str, Format | Literal["json"]] = {
     "application/parquet": "parquet",
 }
 _EXPECTED = (
-    "Send JSON (application/json), or a file ending in .jsonl, .csv or .parquet as multipart "
-    "form data, or its content as the body with the type application/jsonl, text/csv or "
+    "Send JSON (application/json), or a file ending in .json, .jsonl, .csv or .parquet as "
+    "multipart form data, or its content as the body with the type application/jsonl, text/csv or "
     "application/vnd.apache.parquet."
 )
 
@@ -127,7 +128,7 @@ def _format_of_part(part: UploadFile) -> Format:
     found = by_suffix or by_type
     if found is None or found == "json":
         raise Invalid(
-            f"The name of the file does not end in .jsonl, .csv or .parquet. {_EXPECTED}",
+            f"The name of the file does not end in .json, .jsonl, .csv or .parquet. {_EXPECTED}",
             field="file",
         )
     return found

@@ -20,6 +20,15 @@ def lines(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     return (orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
+def array(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """One JSON array, a row a line."""
+    between = b"[\n"
+    for row in rows:
+        yield between + orjson.dumps(row)
+        between = b",\n"
+    yield b"[]\n" if between == b"[\n" else b"\n]\n"
+
+
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """The row for tables: what is no single value becomes JSON."""
     return {

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.database import transaction
@@ -66,6 +66,40 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "alpaca-eval": [
         {"instruction": "Say hi", "output_1": "Hello!", "output_2": "No.", "preference": 1.0},
     ],
+    "argilla": [
+        {
+            "id": "one",
+            "fields": {"prompt": "Say hi", "response1": "Hello!", "response2": "No."},
+            "responses": {"preference": [{"value": "response1", "user_id": "u"}]},
+        },
+    ],
+    "argilla of version 1": [
+        {
+            "fields": {"prompt": "Say hi", "response1": "No.", "response2": "Hello!"},
+            "responses": [
+                {
+                    "status": "submitted",
+                    "values": {
+                        "preference": {
+                            "value": [
+                                {"rank": 2, "value": "response1"},
+                                {"rank": 1, "value": "response2"},
+                            ]
+                        }
+                    },
+                }
+            ],
+        },
+    ],
+    "label-studio": [
+        {
+            "id": 7,
+            "data": {"prompt": "Say hi", "answer1": "No.", "answer2": "Hello!"},
+            "annotations": [
+                {"result": [{"type": "pairwise", "value": {"selected": "right"}}]},
+            ],
+        },
+    ],
 }
 
 
@@ -113,7 +147,8 @@ def test_every_shape_comes_as_csv_and_parquet_too(
         writer = csv.DictWriter(out, list(rows[0]))
         writer.writeheader()
         writer.writerows(
-            {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
+            {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()}
+            for row in rows
         )
         content = out.getvalue().encode()
     else:
@@ -276,3 +311,91 @@ def test_a_file_with_labels_trains_with_nobody_asked(
         assert chosen == {" blue.", " green."}
     assert len(db.scalars(select(TrainingLabel)).all()) == 2
     assert len(db.scalars(select(Prompt)).all()) == 2
+
+
+ITS_OWN = ("lmarena", "alpaca-eval", "argilla", "label-studio")
+BATTLES = [
+    {"conversation_a": [*ASK, say(f"a{n}")], "conversation_b": [*ASK, say(f"b{n}")],
+     "winner": winner, "question_id": f"q{n}"}
+    for n, winner in enumerate(("model_a", "model_b", "tie", "tie (bothbad)"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ITS_OWN)
+def test_each_shape_is_written_and_read_again_with_all_it_can_say(
+    cast: Any, other: str, db: Session, format: str
+) -> None:
+    to = f"{cast.project}/pairs?labels=1"
+    assert cast.owner.post(to, content=lines(BATTLES), headers=JSONL).json()["labels"] == 4
+    file = cast.owner.get(f"{cast.project}/export?format={format}")
+    suffix = file.headers["Content-Disposition"].rpartition(".")[2].strip('"')
+    sent = {"file": (f"again.{suffix}", file.content)}
+    again = cast.admin.post(f"{other}/pairs?labels=1", files=sent).json()
+    kept = {"lmarena": 4, "alpaca-eval": 3, "argilla": 4, "label-studio": 2}[format]
+    assert (again["shape"], again["added"], again["labels"], again["rejected"]) == (
+        format, kept, kept, [],
+    )  # fmt: skip
+    written = cast.admin.get(f"{other}/export?format={format}").content
+    drop = {"judge", "annotator", "metadata", "annotations", "responses"}
+
+    def rows(content: bytes) -> list[Any]:
+        found = (
+            json.loads(content)
+            if suffix == "json"
+            else [json.loads(line) for line in content.splitlines()]
+        )
+        return [{k: v for k, v in row.items() if k not in drop} for row in found]
+
+    assert rows(written) == rows(file.content)
+    said = "SELECT p.external_id, coalesce(f.chosen, f.choice) FROM preferences f JOIN pairs p"
+    query = text(f"{said} ON p.id = f.pair_id WHERE f.project_id = :project ORDER BY 1")
+    first, second = (
+        [tuple(row) for row in db.execute(query, {"project": p.rpartition("/")[2]})]
+        for p in (cast.project, other)
+    )
+    assert second == [row for row in first if row in second]
+    assert len(second) == kept
+
+
+def test_what_most_of_a_tools_people_said_is_the_label() -> None:
+    def label(*values: Any) -> Any:
+        told = shapes.tool_shapes.argilla(
+            {
+                "fields": {"instruction": "q", "response-1": "x", "response-2": "y"},
+                "responses": {"preference": [{"value": value} for value in values]},
+            }
+        ).label
+        return told and told.said
+
+    assert label("Response 1", "response-2", "response-1") == "a"
+    assert label("response-1", "response-2") is None
+    assert label() is None
+    assert label([{"rank": 1, "value": "response-1"}, {"rank": 1, "value": "response-2"}]) == "tie"
+    assert label(["response-2", "response-1"]) == "b"
+    assert label("both bad", 7, {"odd": 1}) == "both_bad"
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"fields": "x"}, "fields"),
+        ({"fields": {"prompt": "p", "response1": "x"}}, "fields"),
+        ({"fields": {"prompt": "p", "response1": "x", "response2": 5}}, "fields.response2"),
+        ({"fields": {"prompt": "p", "response1": "x", "response2": "y"}, "responses": 5},
+         "responses"),
+        ({"data": {"prompt": "p", "answer1": "x"}}, "data"),
+        ({"data": {"prompt": "p", "answer1": "x", "answer2": "y"}, "annotations": 5},
+         "annotations"),
+    ],
+)  # fmt: skip
+def test_a_tools_row_that_is_wrong_names_its_field(cast: Any, row: Any, field: str) -> None:
+    answer = cast.owner.post(f"{cast.project}/pairs", content=lines([row]), headers=JSONL).json()
+    assert answer["added"] == 0
+    assert answer["rejected"][0]["reason"].startswith(f"{field}:")
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[1, 2", b"\xff"])
+def test_a_json_file_that_is_no_array_is_refused_as_a_whole(cast: Any, content: bytes) -> None:
+    answer = cast.owner.post(f"{cast.project}/pairs", files={"file": ("x.json", content)})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "file"
