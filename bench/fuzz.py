@@ -100,7 +100,9 @@ async def _one(client: Any, world: Any, seed: int, number: int, tally: Tally) ->
         tally.findings.append({"number": number, "kind": one.kind, "what": fault, "sent": shown})
 
 
-async def _run(app: Any, engine: Any, seed: int, numbers: range) -> Tally:
+async def _run(
+    app: Any, engine: Any, seed: int, numbers: range, ends: float = float("inf")
+) -> Tally:
     import httpx
     from sqlalchemy import text
 
@@ -112,6 +114,8 @@ async def _run(app: Any, engine: Any, seed: int, numbers: range) -> Tally:
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         for number in numbers:
+            if time.monotonic() > ends:
+                break
             if world is None or number % ANEW < numbers.step:
                 with engine.begin() as connection:
                     connection.execute(text(f"TRUNCATE {tables} CASCADE"))
@@ -123,7 +127,9 @@ async def _run(app: Any, engine: Any, seed: int, numbers: range) -> Tally:
     return tally
 
 
-def _share(seed: int, numbers: range, name: str, home: str, redis_port: int) -> Tally:
+def _share(
+    seed: int, numbers: range, minutes: float, name: str, home: str, redis_port: int
+) -> Tally:
     """What one process does: an application on a database of its own."""
     from argon2 import PasswordHasher
 
@@ -146,7 +152,8 @@ def _share(seed: int, numbers: range, name: str, home: str, redis_port: int) -> 
     from app.people import passwords
 
     passwords._hasher = PasswordHasher(1, 8, 1)
-    return asyncio.run(_run(create_app(), get_engine(), seed, numbers))
+    ends = time.monotonic() + 60 * minutes
+    return asyncio.run(_run(create_app(), get_engine(), seed, numbers, ends))
 
 
 def report(tally: Tally, seed: int, seconds: float) -> dict[str, Any]:
@@ -177,6 +184,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop by then")
     parser.add_argument("--only", type=int, help="send this input alone and show it")
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
@@ -190,7 +198,13 @@ def main() -> None:
         with ProcessPoolExecutor(asked.processes) as pool:
             waiting = [
                 pool.submit(
-                    _share, asked.seed, share, f"fuzz_{n}", str(servers.home), servers.redis_port
+                    _share,
+                    asked.seed,
+                    share,
+                    asked.minutes,
+                    f"fuzz_{n}",
+                    str(servers.home),
+                    servers.redis_port,
                 )
                 for n, share in enumerate(shares)
             ]

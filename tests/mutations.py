@@ -124,9 +124,30 @@ MUTANTS = (
     Mutant(
         "a pair flagged as personal data",
         "app/labelling/actions.py",
-        "    if withheld.PERSONAL in (preference.flags or ()):",
-        "    if False:",
+        "    flagged = withheld.PERSONAL in (preference.flags or ())\n",
+        "    flagged = False\n",
         "tests/privacy/test_withheld.py",
+    ),
+    Mutant(
+        "state of a sign-in through the provider",
+        "app/people/oidc.py",
+        "    if not expected or not hmac.compare_digest(expected.encode(), _bytes(state)):",
+        "    if not expected:",
+        "tests/people/test_oidc.py::test_the_state_must_be_that_of_this_browser",
+    ),
+    Mutant(
+        "an address is verified",
+        "app/people/oidc.py",
+        'if claims.get("email_verified") is True else None',
+        "if True else None",
+        "tests/people/test_oidc.py::test_an_address_that_is_not_verified_says_nothing",
+    ),
+    Mutant(
+        "a second step that the site asks for",
+        "app/people/access.py",
+        "    return found is None or found.confirmed_at is None\n",
+        "    return False\n",
+        "tests/people/test_compulsory.py",
     ),
     Mutant(
         "revision of the database",
