@@ -57,7 +57,7 @@ UNATTENDED = {
     **SETTINGS,
     "batch_size": 32,
     "pool_size": 64,
-    "training": {"lora": 16, "batch_size": 8, "max_steps": 24, "learning_rate": 3e-4},
+    "training": {"lora": 16, "batch_size": 8, "max_steps": 24, "learning_rate": 5e-4},
 }
 HELD_OUT_EVERY = 5
 """Of the prompts to train on, every so many-th is held out as well where an oracle labels."""
