@@ -142,9 +142,6 @@ def test_a_code_without_its_verifier_is_worth_nothing(site: Site, provider: Prov
     assert (answer.status_code, let_in(answer)) == (401, False)
 
 
-NOW = int(time.time())
-
-
 @pytest.mark.parametrize(
     "claims",
     [
@@ -156,10 +153,10 @@ NOW = int(time.time())
         {"aud": None},
         {"iss": "http://127.0.0.1:1"},
         {"iss": None},
-        {"exp": NOW - 3600},
+        {"exp": 1_000_000_000},
         {"exp": None},
         {"exp": "never"},
-        {"nbf": NOW + 3600},
+        {"nbf": 4_000_000_000},
         {"sub": ""},
         {"sub": 7},
         {"sub": "a\x00b"},
