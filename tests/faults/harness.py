@@ -125,7 +125,8 @@ def _each_round_trained_once(stack: Any, project: str) -> None:
                (SELECT count(*) FROM runs WHERE round_id = r.id AND kind = 'train'),
                (SELECT count(*) FROM policies WHERE round_id = r.id),
                (SELECT count(*) FROM events WHERE round_id = r.id AND kind = 'policy.published'),
-               (SELECT count(*) FROM training_labels WHERE round_id = r.id)
+               (SELECT count(*) FROM training_labels t JOIN preferences p ON p.id = t.preference_id
+                WHERE t.round_id = r.id AND p.choice <> 'skip')
         FROM rounds r WHERE project_id = %s ORDER BY number
         """,
         project,
@@ -133,8 +134,9 @@ def _each_round_trained_once(stack: Any, project: str) -> None:
     labels = 0
     for _, state, trained, needed, trainings, policies, published, fixed in rounds:
         labels += needed
-        assert (state, trainings, policies, published) == ("done", 1, 1, 1)
-        assert trained == fixed == labels
+        told = f"round of {needed}: {labels} needed so far, {fixed} fixed, {trained} trained"
+        assert (state, trainings, policies, published) == ("done", 1, 1, 1), told
+        assert trained == fixed == labels, told
 
 
 def _policies_are_on_disk(stack: Any, project: str) -> None:
