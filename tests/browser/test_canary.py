@@ -26,8 +26,15 @@ CANARIES = (
     "\u202eright to left\u202c \u0000"[:-1] + "<style data-canary>*{display:none}</style>",
 )
 ALL = " ".join(CANARIES)
-# one sends on who is inside, one is no page, two are downloads
-FRAGMENTS = ("/sign-in", "/demo/progress", "/account/data", "/people/{person_id}/data")
+# one sends on who is inside, one is no page, two are downloads, two need a provider
+FRAGMENTS = (
+    "/sign-in",
+    "/demo/progress",
+    "/account/data",
+    "/people/{person_id}/data",
+    "/sign-in/oidc",
+    "/sign-in/oidc/callback",
+)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,8 @@ def open_labelling(session: Session, project_id: uuid.UUID) -> Round:
     """A round that takes labels: two pairs open, one more in the pool, all scored."""
     project = session.get_one(Project, project_id)
     round = rounds.open_round(session, project, None)
-    prompts = list(session.scalars(select(Prompt).where(Prompt.project_id == project_id)))
+    known = select(Prompt).where(Prompt.project_id == project_id, ~Prompt.gold)
+    prompts = list(session.scalars(known.order_by(Prompt.id)))
     for rank, margin in enumerate((2.5, -1.5, 0.25)):
         pair = Pair(
             project_id=project_id,

@@ -199,7 +199,7 @@ def test_a_whole_round_keeps_its_policy_on_s3(
     with transaction() as session:
         policy = session.scalars(select(Policy).where(Policy.round_id == round_id)).one()
     assert keys(bucket) == sorted(f"policies/{policy.path}/{name}" for name in policy.files)
-    assert not (get_settings().home / "artifacts").exists()
+    assert not (get_settings().home / "artifacts" / str(policy.path)).exists()
     # the evaluation brought it back from there, checked
     copy = get_settings().home / "cache" / "policies" / str(policy.path)
     assert sorted(f.relative_to(copy).as_posix() for f in copy.rglob("*") if f.is_file()) == sorted(
