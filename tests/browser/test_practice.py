@@ -38,5 +38,6 @@ def test_practice_is_answered_by_keys_and_told_at_once(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.keyboard.press("n")
     expect(page.get_by_text("2 of 2 right.")).to_be_visible()
+    page.wait_for_load_state()  # the page listens for keys once its script has run
     page.keyboard.press("n")
     expect(page.locator("#pair")).to_be_visible()

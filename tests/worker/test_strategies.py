@@ -55,5 +55,8 @@ def test_what_the_policy_is_sure_of_is_trained_on_and_counted_apart(
     for pair in pool:
         assert pair.logp_a is not None
         assert pair.logp_b is not None
-        tokens = len(pair.tokens_a or ()) + len(pair.tokens_b or ())
+        # what ended by itself was scored with its end token
+        tokens = (
+            len(pair.tokens_a or ()) + pair.finished_a + len(pair.tokens_b or ()) + pair.finished_b
+        )
         assert pair.perplexity == pytest.approx(math.exp(-(pair.logp_a + pair.logp_b) / tokens))
