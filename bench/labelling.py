@@ -283,7 +283,7 @@ def their_tokens(binary: str, folder: Path, count: int) -> list[str]:
     more = {"LABEL_STUDIO_BASE_DATA_DIR": str(folder), "LOG_LEVEL": "ERROR"}
     done = subprocess.run(
         [binary, "shell"],
-        input=script,
+        input=f"exec({script!r})\n",  # an interactive console: one line is one statement
         env=os.environ | more,
         capture_output=True,
         text=True,
