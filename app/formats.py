@@ -8,6 +8,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+ANSWERS = (("a", "A is better"), ("b", "B is better"), ("tie", "A tie"), ("both_bad", "Both bad"))
+"""What may be known to be right of a pair, and how it is shown."""
+
 _STEPS = ((60, "s"), (60, "min"), (24, "h"), (7, "day"), (4.345, "week"), (12, "month"))
 
 

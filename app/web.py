@@ -213,6 +213,11 @@ def texts(form: FormData) -> dict[str, str]:
     return {k: v for k, v in form.items() if isinstance(v, str) and k != "csrf_token"}
 
 
+def line_ends(value: str) -> str:
+    """A textarea's text with the line ends that everything else has: browsers send CRLF."""
+    return value.replace("\r\n", "\n")
+
+
 def errors_of(error: Problem | ValidationError) -> dict[str, str]:
     """What is wrong, by field name; what belongs to no field under ""."""
     if isinstance(error, ValidationError):

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -23,6 +21,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from bench.conditions import conditions
 
 RESULT = Path(__file__).parent / "results" / "fuzz.json"
 ANEW = 300
@@ -159,10 +159,7 @@ def _share(
 def report(tally: Tally, seed: int, seconds: float) -> dict[str, Any]:
     """The result as it is written."""
     return {
-        "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "command": "python -m bench.fuzz " + " ".join(sys.argv[1:]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load": round(os.getloadavg()[0], 1),
+        **conditions(),
         "seconds": round(seconds, 1),
         "seed": seed,
         "inputs": sum(tally.inputs.values()),

@@ -15,14 +15,11 @@ and measures the claim again, beside that at ``--pairs``. Writes ``bench/results
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import http.client
 import json
 import os
-import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -36,6 +33,7 @@ from typing import Any
 from activedpo.client import Client
 from activedpo.testing import tiny_model
 from app.stack.redis import free_port
+from bench.conditions import conditions
 from tests.stack.conftest import Stack
 
 RESULT = Path(__file__).parent / "results" / "labelling.json"
@@ -330,10 +328,7 @@ def main() -> None:
     parser.add_argument("--label-studio", metavar="FILE", help="its command, if it is installed")
     given = parser.parse_args()
     said: dict[str, Any] = {
-        "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python -m bench.labelling", *map(_last, sys.argv[1:])]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load": round(os.getloadavg()[0], 1),
+        **conditions(),
         "pairs": given.pairs,
         "seconds": given.seconds,
     }
@@ -348,11 +343,6 @@ def main() -> None:
         said[name] = contest()
         RESULT.write_text(json.dumps(said, indent=1) + "\n")
     print(json.dumps(said, indent=1))
-
-
-def _last(word: str) -> str:
-    """Of a path its last part: where it lies is this machine's business."""
-    return Path(word).name
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ import contextlib
 import datetime as dt
 import json
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +32,7 @@ from activedpo.client import MOST_ANSWERS, MOST_CLAIMS, Answer, Client
 from activedpo.oracles import templates
 from activedpo.testing import tiny_model
 from app.stack.redis import free_port
+from bench.conditions import conditions
 from bench.endpoint import endpoint
 from tests.oracles.weather import GOOD
 from tests.stack.conftest import Stack
@@ -172,10 +171,7 @@ def main() -> None:
 def write(name: str, figures: dict[str, Any]) -> None:
     """Into the folder of results, with what it was measured on."""
     said = {
-        "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python -m bench.oracles", *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load": round(os.getloadavg()[0], 1),
+        **conditions(),
         "unit": "labels a second",
         **figures,
     }

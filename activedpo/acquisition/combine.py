@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from activedpo.acquisition.base import sigmoid
 from activedpo.types import Pair, Scores
 
 _GRAM = 3
@@ -85,6 +86,6 @@ def confidence_gate(margins: np.ndarray, threshold: float) -> tuple[np.ndarray, 
     """
     if not 0.5 < threshold <= 1:
         raise ValueError(f"threshold is a probability in (0.5, 1], not {threshold}")
-    sure = 1 / (1 + np.exp(-np.abs(margins))) >= threshold
+    sure = sigmoid(np.abs(margins)) >= threshold
     indices = np.flatnonzero(sure).astype(np.int64)
     return indices, (margins[indices] > 0).astype(np.float64)

@@ -11,17 +11,17 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Conflict, Problem
+from app.formats import ANSWERS
 from app.labelling import markup, practice, practice_setup
 from app.labelling.practice_models import PracticeAnswer, PracticePair
 from app.people.access import Actor, project_for
 from app.projects.models import Project
 from app.projects.pages import shared
-from app.web import Checked, PageActor, Posted, errors_of, go, render, text, texts
+from app.web import Checked, PageActor, Posted, errors_of, go, line_ends, render, text, texts
 
 router = APIRouter(include_in_schema=False)
 
 WORDS = {"left": "Left", "right": "Right", "tie": "A tie", "both_bad": "Both bad"}
-ANSWERS = (("a", "A is better"), ("b", "B is better"), ("tie", "A tie"), ("both_bad", "Both bad"))
 
 
 @router.get("/projects/{project_id}/practice")
@@ -124,7 +124,7 @@ def add(
 ) -> Response:
     """Add a practice pair, or show what is wrong."""
     project = project_for(db, actor, project_id, "manage")
-    sent = {name: value.replace("\r\n", "\n") for name, value in texts(posted).items()}
+    sent = {name: line_ends(value) for name, value in texts(posted).items()}
     try:
         practice_setup.add(db, project, practice_setup.checked(sent), actor.person.id)
     except Problem as problem:

@@ -10,11 +10,7 @@ from app.errors import Invalid
 from app.projects.models import Project
 from app.projects.schema import ProjectSettings
 from app.settings import get_settings
-
-
-def _text(value: str) -> str:
-    # Browsers send a textarea's line ends as CRLF
-    return value.replace("\r\n", "\n")
+from app.web import line_ends
 
 
 def _quantiles(value: str) -> list[float]:
@@ -26,9 +22,9 @@ def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 FIELDS: dict[str, Callable[[str], Any]] = {
-    "name": _text,
+    "name": line_ends,
     "base_model": _optional(str.strip),
-    "system_prompt": _optional(_text),
+    "system_prompt": _optional(line_ends),
     "chat": str,
     "source": str,
     "generation.max_new_tokens": int,
@@ -43,7 +39,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "batch_size": int,
     "pool_size": _optional(int),
     "audit_fraction": float,
-    "guidelines": _text,
+    "guidelines": line_ends,
     "overlap": int,
     "overlap_share": float,
     "claim_seconds": _optional(int),

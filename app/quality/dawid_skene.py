@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from activedpo.acquisition.base import sigmoid
 from app.quality.reliability import (
     MOST,
     PRIOR_OF_ORACLES,
@@ -85,5 +86,5 @@ def _until_still(
         if np.abs(r - before).max() < STILL:
             break
         odds = np.log(r / (1.0 - r))[author] * np.where(chose_a, 1.0, -1.0)
-        chance = 1.0 / (1.0 + np.exp(-np.bincount(pair, weights=odds)))
+        chance = sigmoid(np.bincount(pair, weights=odds))
     return r

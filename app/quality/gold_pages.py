@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import NotFound, Problem
+from app.formats import ANSWERS
 from app.labelling.models import GoldPair
 from app.paging import Paged
 from app.people.access import Actor, project_for
@@ -18,11 +19,9 @@ from app.projects.models import Pair, Project, Prompt
 from app.projects.pages import shared
 from app.quality import gold
 from app.quality.queries import Share
-from app.web import Checked, PageActor, Posted, go, render, text
+from app.web import Checked, PageActor, Posted, go, line_ends, render, text
 
 router = APIRouter(include_in_schema=False)
-
-ANSWERS = (("a", "A is better"), ("b", "B is better"), ("tie", "A tie"), ("both_bad", "Both bad"))
 
 
 @router.get("/projects/{project_id}/gold")
@@ -54,7 +53,7 @@ def mark(
         pair = uuid.UUID(text(posted, "pair"))
     except ValueError:
         raise NotFound("There is no such pair in this project.") from None
-    explanation = text(posted, "explanation").replace("\r\n", "\n").strip()
+    explanation = line_ends(text(posted, "explanation")).strip()
     answer = text(posted, "answer") or None
     try:
         gold.mark(

@@ -11,7 +11,6 @@ import multiprocessing
 import platform
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from bench.conditions import command
 
 RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("activedpo", "torch", "transformers", "trl", "peft")
@@ -92,7 +93,7 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "command": _command(),
+        "command": command(),
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
 
@@ -169,13 +170,6 @@ def _peak(work: Callable[..., object], *args: Any) -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _command() -> str:
-    """As it was typed; of paths the last part: where they lie is this machine's business."""
-    name = Path(sys.argv[0]).stem
-    module = "bench" if name == "__main__" else f"bench.{name}"
-    return " ".join(["python -m", module, *(Path(word).name for word in sys.argv[1:])])
 
 
 def _processor() -> str:
