@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import Depends
-from sqlalchemy import DateTime, Engine, MetaData, create_engine, func
+from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, func, make_url
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from uuid6 import uuid7
@@ -23,6 +23,25 @@ from app import faults, jobs
 from app.settings import get_settings
 
 Json = dict[str, Any]
+
+# A host that is cut off says no goodbye. Unless told otherwise a connection to it hangs for a quarter
+# of an hour here, and on the server its locks stand for two hours.
+GONE_AFTER = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+GONE_AFTER_THERE = "".join(
+    f"SET {name} = {value};"
+    for name, value in {
+        "tcp_keepalives_idle": 15,
+        "tcp_keepalives_interval": 5,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }.items()
+)
 
 
 class Base(DeclarativeBase):
@@ -72,15 +91,26 @@ def get_engine() -> Engine:
         raise RuntimeError(
             "No database: set ACTIVEDPO_DATABASE_URL, or start the stack with `activedpo up`."
         )
-    return create_engine(
-        sqlalchemy_url(url),
+    address = make_url(sqlalchemy_url(url))
+    patience = {key: value for key, value in GONE_AFTER.items() if key not in address.query}
+    engine = create_engine(
+        address,
         pool_size=20,
         max_overflow=20,
         pool_pre_ping=True,
         hide_parameters=True,  # an error in the log must not tell prompts or labels
         # PgBouncer in transaction mode forgets server-side prepared statements
-        connect_args={"prepare_threshold": None},
+        connect_args={"prepare_threshold": None, **patience},
     )
+    event.listen(engine, "connect", _notice_the_gone)
+    return engine
+
+
+def _notice_the_gone(connection: Any, _: Any) -> None:
+    """Let the server end what a host that was cut off left open: 30 s later, not two hours."""
+    with connection.cursor() as cursor:
+        cursor.execute(GONE_AFTER_THERE)
+    connection.commit()
 
 
 @lru_cache
