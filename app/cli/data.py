@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, cast
+from typing import IO, TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -18,13 +20,34 @@ if TYPE_CHECKING:
 
     from app.projects.export import Format
     from app.projects.imports import Outcome
+    from app.projects.mapping import Named
     from app.projects.models import Project
+    from app.projects.refused import RefusedLines
 
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-EXPORTS = ("trl", "jsonl", "parquet", "csv")
+FORMATS = {
+    ".json": "array",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+LONGEST_REFUSED = 1 << 40
 ProjectArgument = Annotated[
     str, typer.Argument(help="Id of the project, or its name if only one has it.")
 ]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options of an import say."""
+
+    pairs: bool
+    split: str
+    mapping: Named
+    shape: str | None
+    labels: bool
+    gold: bool
+    dry_run: bool
 
 
 def import_file(
@@ -32,44 +55,81 @@ def import_file(
     file: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, readable=True, help="A .jsonl, .csv or .parquet file."
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="A .jsonl, .json, .csv or .parquet file.",
         ),
     ],
     pairs: Annotated[bool, typer.Option(help="The rows are pairs, not prompts.")] = False,
     split: Annotated[
         str, typer.Option(help="train or eval, for prompts that name no split.")
     ] = "train",
+    map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OURS=THEIRS", help="Read our field from this column; may be given again."
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="The shape of pairs, where it is not to be recognised.")
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Pairs: also store what the file says is better.")
+    ] = False,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Pairs: all of them are gold, their answers are known.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would come of it; store nothing.")
+    ] = False,
+    rejected: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Write refused rows here, with the reason: JSON Lines."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import prompts (or, with --pairs, pairs) into a project; exit code 1 if rows were refused."""
+    """Import prompts (or, with --pairs, pairs) into a project; exit code 1 if rows were refused.
+
+    What was read is stored every few thousand rows: after a break, run the same again, and only
+    the rest is added.
+    """
     kind = FORMATS.get(file.suffix.lower())
     if kind is None:
         raise Failure(f"{file}: name a file ending in {', '.join(FORMATS)}", USAGE)
     if split not in ("train", "eval"):
         raise Failure(f"--split {split}: train or eval", USAGE)
+    wanted = Wanted(pairs, split, _named(map or [], pairs), shape, labels, gold, dry_run)
     use_database()
     from app.database import transaction
 
     with transaction() as session, file.open("rb") as opened, _bar() as progress:
         source = progress.wrap_file(opened, total=file.stat().st_size, description="import")
         into = find_project(session, project, "PROJECT")
-        outcome = _store(session, into, source, kind, None if pairs else split)
-    _report(outcome, as_json)
+        with _refused_to(rejected) as refused:
+            outcome = _store(session, into, source, file.name, kind, wanted, refused)
+    _report(outcome, wanted, as_json)
 
 
 def export_labels(
     project: ProjectArgument,
-    format: Annotated[str, typer.Option(help="trl, jsonl, parquet or csv.")] = "jsonl",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="trl, jsonl, parquet, csv, hh, lmarena, alpaca-eval, argilla or label-studio."
+        ),
+    ] = "jsonl",
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The file to write; default: stdout.")
     ] = None,
 ) -> None:
     """Export every preference of a project; `trl` is what trl.DPOTrainer loads as it is."""
-    if format not in EXPORTS:
-        raise Failure(f"--format {format}: one of {', '.join(EXPORTS)}", USAGE)
+    from app.projects import export, queries
+
+    if format not in get_args(export.Format):
+        raise Failure(f"--format {format}: one of {', '.join(get_args(export.Format))}", USAGE)
     use_database()
     from app.database import transaction
-    from app.projects import export, queries
 
     with transaction() as session:
         found = find_project(session, project, "PROJECT")
@@ -85,30 +145,93 @@ def export_labels(
     partial.replace(out)
 
 
+def _named(words: list[str], pairs: bool) -> Named:
+    from app.errors import Invalid
+    from app.projects import mapping
+
+    try:
+        return mapping.from_words(words, mapping.PAIR_FIELDS if pairs else mapping.PROMPT_FIELDS)
+    except Invalid as error:
+        raise Failure(f"--map: {error.detail}", USAGE) from None
+
+
+@contextmanager
+def _refused_to(file: Path | None) -> Iterator[RefusedLines | None]:
+    """Where refused rows are written; an empty file where none was refused."""
+    if file is None:
+        yield None
+        return
+    from app.projects.refused import RefusedLines
+
+    with file.open("wb") as opened:
+        yield RefusedLines(opened, LONGEST_REFUSED)
+
+
 def _store(
-    session: Session, project: Project, file: IO[bytes], kind: str, split: str | None
+    session: Session,
+    project: Project,
+    file: IO[bytes],
+    name: str,
+    kind: str,
+    wanted: Wanted,
+    refused: RefusedLines | None,
 ) -> Outcome:
-    """Prompts with ``split`` where they name none, or pairs where it is None."""
-    from app.projects import imports, reading
+    from app.projects import imports, preview, reading
 
-    columns = imports.PAIR_COLUMNS if split is None else imports.PROMPT_COLUMNS
-    rows = reading.rows(file, cast("reading.Format", kind), columns)
-    if split is None:
-        return imports.import_pairs(session, project, rows)
-    return imports.import_prompts(session, project, rows, split)
+    columns = imports.PAIR_COLUMNS if wanted.pairs else imports.PROMPT_COLUMNS
+    rows = reading.rows(file, cast("reading.Format", kind), columns, wanted.mapping)
+    # Committed as it comes, so that a break loses little and a large file holds no lock for long
+    stored = None if wanted.dry_run else session.commit
+
+    def store() -> Outcome:
+        if not wanted.pairs:
+            return imports.import_prompts(
+                session, project, rows, wanted.split, refused=refused, stored=stored
+            )
+        return imports.import_pairs(
+            session,
+            project,
+            rows,
+            labels=wanted.labels,
+            gold=wanted.gold,
+            file=name,
+            shape=wanted.shape,
+            mapping=wanted.mapping,
+            refused=refused,
+            stored=stored,
+        )
+
+    return preview.dry_run(session, store) if wanted.dry_run else store()
 
 
-def _report(outcome: Outcome, as_json: bool) -> None:
+def _report(outcome: Outcome, wanted: Wanted, as_json: bool) -> None:
+    from app.projects import preview
+
     if as_json:
-        show_json(outcome.view())
+        show_json(preview.view(outcome) if wanted.dry_run else outcome.view())
     else:
-        print(f"{outcome.added:,} added, {outcome.duplicates:,} duplicates")
+        would = "would be " if wanted.dry_run else ""
+        labels = "" if outcome.labels is None else f", {outcome.labels:,} labels"
+        gold = "" if outcome.gold is None else f", {outcome.gold:,} gold"
+        print(f"{outcome.added:,} {would}added, {outcome.duplicates:,} duplicates{labels}{gold}")
+        if wanted.dry_run:
+            _show_first(outcome, wanted.pairs)
         for refused in outcome.rejected[:20]:
             print(f"line {refused.line}: {refused.reason}", file=sys.stderr)
         if outcome.rejected_total:
             print(f"{outcome.rejected_total:,} rows refused", file=sys.stderr)
     if outcome.rejected_total:
         raise typer.Exit(FAILED)
+
+
+def _show_first(outcome: Outcome, pairs: bool) -> None:
+    from app.projects import preview
+
+    if pairs:
+        print(f"shape: {outcome.shape.title}")
+    print(f"columns: {', '.join(outcome.columns)}")
+    for new in outcome.first[:3]:
+        show_json(preview.row_view(new))
 
 
 def _bar() -> Progress:

@@ -25,7 +25,7 @@ from app.projects import reading
 from app.projects.actions import create_project
 from app.projects.imports import PROMPT_COLUMNS, import_prompts
 from app.projects.models import Project
-from app.projects.reading import Rejected, Row
+from app.projects.row import Rejected, Row
 from app.rounds.actions import open_round
 from app.settings import get_settings
 from app.stack.home import write_private

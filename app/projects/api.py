@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query
@@ -18,15 +18,20 @@ from pydantic import (
     StrictBool,
     ValidationError,
 )
+from sqlalchemy.orm import Session
 
 from app.database import Db
+from app.errors import Invalid
 from app.idempotency.route import Once, OnceRoute
 from app.labelling import withheld
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
-from app.projects import actions, content, export, imports, queries
+from app.projects import actions, content, export, imports, preview, queries
+from app.projects import mapping as mappings
+from app.projects.mapping import PAIR_FIELDS, PROMPT_FIELDS, Named
 from app.projects.models import Project, Prompt
-from app.projects.reading import Columns, Rejected, Row, rows
+from app.projects.reading import rows
+from app.projects.row import Columns, Rejected, Row
 from app.projects.schema import ProjectSettings
 from app.projects.upload import Received, Upload
 from app.quality.gold import LONGEST_EXPLANATION
@@ -41,6 +46,21 @@ PromptContent = Annotated[
 ]
 Completion = Annotated[Text, AfterValidator(content.completion)]
 ExternalId = Annotated[Text, Field(max_length=1_000)]
+Mapped = Annotated[
+    str | None,
+    Query(
+        description="Of a file: which column holds which of our fields, as JSON: "
+        '`{"prompt": "question", "completion_a": "answers.0"}`. May also come as a field of the '
+        "form."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    Query(
+        description="Store nothing; the answer also has the file's `columns` and its `first` rows "
+        "as they would be stored."
+    ),
+]
 
 
 class PromptItem(BaseModel):
@@ -86,7 +106,10 @@ def _accepts(body: type[BaseModel]) -> dict[str, Any]:
         "schema": {
             "type": "object",
             "required": ["file"],
-            "properties": {"file": {"type": "string", "format": "binary"}},
+            "properties": {
+                "file": {"type": "string", "format": "binary"},
+                "mapping": {"type": "string"},
+            },
         }
     }
     (field,) = body.model_fields
@@ -170,11 +193,18 @@ def add_prompts(
     db: Db,
     _: Once,
     split: Annotated[Split, Query(description="For prompts that name none.")] = "train",
+    mapping: Mapped = None,
+    dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Import prompts: JSON, or a .jsonl, .csv or .parquet file."""
     project = project_for(db, actor, project_id, "manage")
-    given = _rows(upload, PromptsBody, imports.PROMPT_COLUMNS)
-    return imports.import_prompts(db, project, given, split, by=actor.person.id).view()
+    named = mappings.named(mapping or upload.fields.get("mapping"), PROMPT_FIELDS)
+    given = _rows(upload, PromptsBody, imports.PROMPT_COLUMNS, named)
+    return _done(
+        db,
+        lambda: imports.import_prompts(db, project, given, split, by=actor.person.id),
+        dry_run,
+    )
 
 
 @router.post("/{project_id}/pairs", openapi_extra=_accepts(PairsBody))
@@ -190,6 +220,11 @@ def add_pairs(
     gold: Annotated[
         bool, Query(description="Take every row for a gold pair, whose answer is known.")
     ] = False,
+    mapping: Mapped = None,
+    shape: Annotated[
+        str | None, Query(description="The file's shape, where it is not to be recognised.")
+    ] = None,
+    dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Import pairs of completions that exist already: JSON, or a file.
 
@@ -197,10 +232,27 @@ def add_pairs(
     Studio's shape, JSON arrays too: `shape` says so.
     """
     project = project_for(db, actor, project_id, "manage")
-    given = _rows(upload, PairsBody, imports.PAIR_COLUMNS)
-    return imports.import_pairs(
-        db, project, given, labels=labels, gold=gold, file=upload.name, by=actor.person.id
-    ).view()
+    named = mappings.named(mapping or upload.fields.get("mapping"), PAIR_FIELDS)
+    given = _rows(upload, PairsBody, imports.PAIR_COLUMNS, named)
+    return _done(
+        db,
+        lambda: imports.import_pairs(
+            db,
+            project,
+            given,
+            labels=labels,
+            gold=gold,
+            file=upload.name,
+            shape=shape,
+            mapping=named,
+            by=actor.person.id,
+        ),
+        dry_run,
+    )
+
+
+def _done(db: Session, store: Callable[[], imports.Outcome], dry_run: bool) -> dict[str, Any]:
+    return preview.view(preview.dry_run(db, store)) if dry_run else store().view()
 
 
 @router.get("/{project_id}/export")
@@ -236,10 +288,12 @@ def export_labels(
 
 
 def _rows(
-    upload: Upload, body: type[PromptsBody | PairsBody], columns: Columns
+    upload: Upload, body: type[PromptsBody | PairsBody], columns: Columns, mapping: Named
 ) -> Iterator[Row | Rejected]:
     if upload.format != "json":
-        return rows(upload.file, upload.format, columns)
+        return rows(upload.file, upload.format, columns, mapping)
+    if mapping:
+        raise Invalid("mapping: is for files; the fields of JSON have our names.", field="mapping")
     try:
         given = body.model_validate(upload.json())
     except ValidationError as error:

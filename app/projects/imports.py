@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
@@ -15,8 +16,9 @@ from app.labelling.models import ANSWERS
 from app.people.models import Person
 from app.projects import bulk, content, shapes
 from app.projects.bulk import NewPair, NewPrompt
+from app.projects.mapping import AS_IT_IS, TEXTS, Named
 from app.projects.models import Project
-from app.projects.reading import Columns, Rejected, Row
+from app.projects.row import Columns, Rejected, Row
 from app.projects.shapes import Shape
 from app.quality import gold as gold_pairs
 from app.rounds.events import record
@@ -26,12 +28,19 @@ PAIR_COLUMNS = shapes.OWN.columns
 BATCH_ROWS = 2_000
 BATCH_CHARACTERS = 8_000_000
 MOST_REJECTED = 10_000
+NAMED_ROWS = 100
+MOST_NAMES = 200
+FIRST_ROWS = 10
 _LONGEST_ID = 1_000
 
 
 @dataclass
 class Outcome:
-    """What came of an import."""
+    """What came of an import.
+
+    ``columns``: the names in the first rows; ``first``: these rows as they are stored;
+    ``refused``: is handed every line that cannot be taken, with what stood there.
+    """
 
     added: int = 0
     duplicates: int = 0
@@ -41,12 +50,27 @@ class Outcome:
     shape: Shape = shapes.OWN
     labels: int | None = None
     gold: int | None = None
+    columns: list[str] = field(default_factory=list)
+    first: list[NewPrompt | NewPair] = field(default_factory=list)
+    refused: Callable[[Rejected], None] | None = None
+    _named: int = 0
 
     def reject(self, one: Rejected) -> None:
-        """Count a line that cannot be taken, and keep the first ten thousand."""
+        """Count a line that cannot be taken, hand it on, and keep the first ten thousand."""
         self.rejected_total += 1
+        if self.refused is not None:
+            self.refused(one)
         if len(self.rejected) < MOST_REJECTED:
-            self.rejected.append(one)
+            self.rejected.append(replace(one, original=None))  # which may be long
+
+    def name(self, columns: Iterable[str], ignored: set[str]) -> None:
+        """Note what columns a row has and which of them say nothing to us, so many of each."""
+        if len(self.ignored) < MOST_NAMES:
+            self.ignored |= ignored
+        if self._named < NAMED_ROWS:
+            self._named += 1
+            new = (name for name in columns if name not in self.columns)
+            self.columns += islice(new, MOST_NAMES - len(self.columns))
 
     def view(self) -> dict[str, Any]:
         """As JSON; what was ignored or not listed, a shape that is not ours, and how many labels
@@ -133,13 +157,16 @@ def _checked(
         if isinstance(row, Rejected):
             outcome.reject(row)
             continue
-        outcome.ignored |= row.fields.keys() - known
+        original = row.fields if row.original is None else row.original
+        outcome.name(original, row.fields.keys() - known)
         try:
             new = make(row.fields)
         except ValueError as error:
-            outcome.reject(Rejected(row.line, str(error)))
-        else:
-            yield new
+            outcome.reject(Rejected(row.line, str(error), original))
+            continue
+        if len(outcome.first) < FIRST_ROWS:
+            outcome.first.append(new)
+        yield new
 
 
 def _batches(news: Iterable[New]) -> Iterator[list[New]]:
@@ -162,19 +189,28 @@ def import_prompts(
     split: str = "train",
     *,
     by: uuid.UUID | None = None,
+    refused: Callable[[Rejected], None] | None = None,
+    stored: Callable[[], None] | None = None,
 ) -> Outcome:
     """Store the prompts that are new; all of it in the caller's transaction.
+
+    Args:
+        refused: is handed every line that cannot be taken.
+        stored: is called behind every few thousand rows. A caller that commits there keeps what
+            came so far whatever happens: the same file again adds only the rest.
 
     Raises:
         Invalid: the file as a whole cannot be read; nothing is stored then.
     """
-    outcome = Outcome()
-    _one_at_a_time(session, project)
+    outcome = Outcome(refused=refused)
     news = _checked(rows, PROMPT_COLUMNS, lambda fields: new_prompt(fields, split), outcome)
     for batch in _batches(news):
+        _one_at_a_time(session, project)
         added = bulk.store_prompts(session, project.id, batch)
         outcome.added += added
         outcome.duplicates += len(batch) - added
+        if stored is not None:
+            stored()
     _tell(session, project, "prompts.imported", outcome, by)
     return outcome
 
@@ -187,7 +223,11 @@ def import_pairs(
     labels: bool = False,
     gold: bool = False,
     file: str = "",
+    shape: str | None = None,
+    mapping: Named = AS_IT_IS,
     by: uuid.UUID | None = None,
+    refused: Callable[[Rejected], None] | None = None,
+    stored: Callable[[], None] | None = None,
 ) -> Outcome:
     """Store the pairs that are new, and their prompts where those are new too.
 
@@ -199,15 +239,19 @@ def import_pairs(
         rows: in any shape of :mod:`app.projects.shapes`.
         labels: also store what the rows say is better, as preferences marked as recorded.
         file: names the annotator of these labels.
+        shape: the name of the shape, where it is not to be recognised.
+        mapping: what the rows were read by; a shape that has its fields is preferred.
+        refused, stored: as of :func:`import_prompts`.
 
     Raises:
         Invalid: the file as a whole cannot be read; nothing is stored then.
     """
-    shape, rows = shapes.recognised(rows)
-    outcome = Outcome(shape=shape, labels=0 if labels else None)
-    _one_at_a_time(session, project)
+    texts = mapping.columns.keys() & TEXTS
+    found, rows = shapes.recognised(rows, name=shape, fields=texts, labels=labels)
+    outcome = Outcome(shape=found, labels=0 if labels else None, refused=refused)
     annotator = None
-    for whole in _batches(_checked(rows, shape.columns, _maker(shape, gold), outcome)):
+    for whole in _batches(_checked(rows, found.columns, _maker(found, gold), outcome)):
+        _one_at_a_time(session, project)
         batch = [new for new in whole if new.gold is None]
         known = [new for new in whole if new.gold is not None]
         if known:
@@ -217,8 +261,10 @@ def import_pairs(
         outcome.duplicates += len(batch) - added
         if labels and any(new.label for new in batch):
             annotator = annotator or _recorded_annotator(session, project, file)
-            stored = bulk.store_labels(session, project.id, annotator, batch)
-            outcome.labels = (outcome.labels or 0) + stored
+            new_labels = bulk.store_labels(session, project.id, annotator, batch)
+            outcome.labels = (outcome.labels or 0) + new_labels
+        if stored is not None:
+            stored()
     _tell(session, project, "pairs.imported", outcome, by)
     return outcome
 

@@ -24,7 +24,8 @@ from app.people.models import Person
 from app.policies.models import Policy
 from app.projects import actions, figures, form, imports, queries, shapes
 from app.projects.models import Project, Prompt
-from app.projects.reading import Columns, Format, Rejected, Row, rows
+from app.projects.reading import Format, rows
+from app.projects.row import Columns, Rejected, Row
 from app.rounds import story
 from app.settings import get_settings
 from app.web import Checked, PageActor, Posted, errors_of, go, policy_names, render, text, texts

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from app.errors import Invalid
 from app.projects import tool_shapes
-from app.projects.reading import Columns, Rejected, Row
+from app.projects.row import Columns, Rejected, Row
 from app.projects.told import Fields, Label, Told
 
 Messages = list[dict[str, Any]]
@@ -44,8 +45,27 @@ class Shape:
     read: Callable[[Fields], Told]
 
 
+_SAID = {
+    **dict.fromkeys(("a", "1", "completion_a", "model_a"), "a"),
+    **dict.fromkeys(("b", "2", "completion_b", "model_b"), "b"),
+    **dict.fromkeys(("both_bad", "bothbad", "tie (bothbad)"), "both_bad"),
+    "tie": "tie",
+}
+
+
 def _own(fields: Fields) -> Told:
     return Told(fields)
+
+
+def _own_said(fields: Fields) -> Told:
+    """Ours with its column ``label``."""
+    given = fields.get("label")
+    if given is None or given == "":
+        return Told(fields)
+    said = _SAID.get(str(given).strip().lower())
+    if said is None:
+        raise ValueError("label: must be a, b, tie or both_bad")
+    return Told(fields, Label(said))
 
 
 def _trl(fields: Fields) -> Told:
@@ -235,7 +255,7 @@ OWN = Shape(
     "ours: prompt, completion_a, completion_b",
     Columns(
         ["prompt", "completion_a", "completion_b"],
-        ["external_id", "gold", "answer", "explanation"],
+        ["external_id", "gold", "answer", "explanation", "label"],
         instead=[shape.columns for shape in OTHERS],
     ),
     _own,
@@ -265,16 +285,44 @@ def _checked(shape: Shape) -> Shape:
     return replace(shape, read=read)
 
 
-def recognised(rows: Iterable[Row | Rejected]) -> tuple[Shape, Iterator[Row | Rejected]]:
+def recognised(
+    rows: Iterable[Row | Rejected],
+    *,
+    name: str | None = None,
+    fields: Collection[str] = (),
+    labels: bool = False,
+) -> tuple[Shape, Iterator[Row | Rejected]]:
     """The shape of a file by its first row that can be read, and all its rows.
 
     A row that fits none is taken for our own shape, whose missing field is then named.
+
+    Args:
+        name: the shape it is said to be of: nothing is guessed then.
+        fields: those of ours that a mapping gave; a shape that has them all is preferred.
+        labels: read our own shape's column ``label``.
+
+    Raises:
+        Invalid: there is no shape of that name.
     """
     ahead: list[Row | Rejected] = []
     left = iter(rows)
+    found = OWN if name is None else _called(name)
     for row in left:
         ahead.append(row)
         if isinstance(row, Row):
-            found = next((s for s in (OWN, *OTHERS) if _fits(s, row.fields)), OWN)
-            return (found if found is OWN else _checked(found)), chain(ahead, left)
-    return OWN, iter(ahead)
+            if name is None:
+                fits = [s for s in (OWN, *OTHERS) if _fits(s, row.fields)]
+                having = (s for s in fits if s.columns.has(fields))
+                found = next(having, fits[0] if fits else OWN)
+            break
+    if found is OWN:
+        return (replace(OWN, read=_own_said) if labels else OWN), chain(ahead, left)
+    return _checked(found), chain(ahead, left)
+
+
+def _called(name: str) -> Shape:
+    for shape in (OWN, *OTHERS):
+        if shape.name == name:
+            return shape
+    known = ", ".join(shape.name for shape in (OWN, *OTHERS))
+    raise Invalid(f"shape: there is none called so; there are {known}", field="shape")

@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import IO, Annotated, Any, Literal
 
@@ -59,6 +59,7 @@ class Upload:
     file: IO[bytes]
     format: Format | Literal["json"]
     name: str = ""
+    fields: dict[str, str] = field(default_factory=dict)
 
     def json(self) -> Any:
         """The body as JSON.
@@ -107,7 +108,8 @@ async def _received(request: Request, project_id: uuid.UUID) -> AsyncIterator[Up
             name = PurePath(parts[0].filename or "").name
             if "Idempotency-Key" in request.headers:
                 request.state.file_digest = await run_in_threadpool(_digest, parts[0].file)
-            yield Upload(parts[0].file, _format_of_part(parts[0]), name)
+            fields = {name: text for name, text in form.items() if isinstance(text, str)}
+            yield Upload(parts[0].file, _format_of_part(parts[0]), name, fields)
         return
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
         async for chunk in request.stream():

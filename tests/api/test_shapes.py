@@ -18,7 +18,7 @@ from app.labelling.models import Preference, PreferenceVersion
 from app.people.models import Person
 from app.projects import shapes
 from app.projects.models import Pair, Project, Prompt
-from app.projects.reading import Row
+from app.projects.row import Row
 from app.rounds import actions as rounds
 from app.rounds.models import TrainingLabel
 from app.rounds.training_set import training_set

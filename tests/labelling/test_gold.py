@@ -31,7 +31,7 @@ from app.models import (
 from app.people.access import Actor
 from app.projects import imports
 from app.projects.export import export
-from app.projects.reading import Row
+from app.projects.row import Row
 from app.quality import gold, queries
 from app.rounds import actions as rounds
 from app.rounds.training_set import training_set

@@ -22,7 +22,7 @@ from app.models import Pair, Person, Policy, Project, Prompt, Round
 from app.people import actions, throttle
 from app.projects import actions as projects
 from app.projects import imports
-from app.projects.reading import Row
+from app.projects.row import Row
 from app.rounds import actions as rounds
 
 PASSWORD = "a long enough password"

@@ -21,7 +21,8 @@ from app.database import transaction
 from app.people.models import Membership, Person
 from app.projects import imports
 from app.projects.models import Project
-from app.projects.reading import Rejected, rows
+from app.projects.reading import rows
+from app.projects.row import Rejected
 from app.settings import Settings
 from tests.security.conftest import build
 

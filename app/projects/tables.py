@@ -1,0 +1,182 @@
+"""Rows out of Parquet and Arrow files, a batch at a time, however much one text is referred to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from app.errors import Invalid
+from app.projects.mapping import AS_IT_IS, Named
+from app.projects.row import LONGEST_LINE, Columns, Rejected, Row
+
+_ROWS = 1_000
+_LARGEST_CHUNK = 2 * 1024**3
+_MOST_VALUES = 50_000_000
+
+
+def parquet_rows(
+    file: IO[bytes], columns: Columns, mapping: Named = AS_IT_IS
+) -> Iterator[Row | Rejected]:
+    """The rows of a Parquet file.
+
+    Raises:
+        Invalid: it is none, lacks a column, or is packed so that reading could take all memory.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        names = _leaves(parquet.ParquetFile(file).metadata)
+        file.seek(0)
+        # A text that is written once and meant a thousand times stays one text in memory
+        table = parquet.ParquetFile(file, read_dictionary=names)
+        wanted = _wanted(table.schema_arrow.names, columns, mapping)
+        yield from _numbered(table.iter_batches(_ROWS, columns=wanted))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Invalid(f"This is no Parquet file that can be read: {why}", field="file") from None
+
+
+def arrow_rows(path: Path, columns: Columns, mapping: Named = AS_IT_IS) -> Iterator[Row | Rejected]:
+    """The rows of an Arrow stream, as ``datasets`` saves them: mapped into memory, checked.
+
+    Raises:
+        Invalid: it is none, lacks a column, or holds what could take all memory to unpack.
+    """
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as file:
+            messages = pa.ipc.MessageReader.open_stream(file)
+            schema = pa.ipc.read_schema(messages.read_next_message())
+            wanted = _wanted(schema.names, columns, mapping)
+            for name in wanted:
+                _plain(schema.field(name).type, name)
+            yield from _numbered(_batches(messages, schema, wanted))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Invalid(f"This is no Arrow stream that can be read: {why}", field="file") from None
+
+
+def _batches(messages: Any, schema: Any, wanted: list[str]) -> Iterator[Any]:
+    import pyarrow as pa
+
+    total = 0
+    for message in iter(messages):
+        if message.type != "record batch" or _is_compressed(message.metadata.to_pybytes()):
+            raise Invalid(
+                "This Arrow file is compressed or holds dictionaries: save it plainly, as "
+                "datasets does, or as Parquet.",
+                field="file",
+            )
+        batch = pa.ipc.read_record_batch(message, schema).select(wanted)
+        batch.validate(full=True)  # offsets that lead elsewhere would be read blindly
+        total += batch.num_rows
+        if total > _MOST_VALUES:
+            raise Invalid(f"An Arrow file holds at most {_MOST_VALUES:,} rows.", field="file")
+        for start in range(0, batch.num_rows, _ROWS):
+            yield batch.slice(start, _ROWS)
+
+
+def _is_compressed(metadata: bytes) -> bool:
+    """Whether a message of a record batch says that its buffers are compressed.
+
+    It says so in a flatbuffer (Arrow's ``Message.fbs``), and nothing in pyarrow tells it: the
+    fourth field of the batch, to which the third of the message leads.
+    """
+
+    def field(table: int, number: int) -> int:
+        vtable = table - int.from_bytes(metadata[table : table + 4], "little", signed=True)
+        size = int.from_bytes(metadata[vtable : vtable + 2], "little")
+        at = 4 + 2 * number
+        if at >= size:
+            return 0
+        offset = int.from_bytes(metadata[vtable + at : vtable + at + 2], "little")
+        return table + offset if offset else 0
+
+    root = int.from_bytes(metadata[:4], "little")
+    header = field(root, 2)
+    batch = header + int.from_bytes(metadata[header : header + 4], "little")
+    return field(batch, 3) != 0
+
+
+def _plain(kind: Any, name: str) -> None:
+    """Refuse types in which few bytes may stand for many."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_list(kind) or types.is_large_list(kind):
+        _plain(kind.value_type, name)
+    elif types.is_struct(kind):
+        for n in range(kind.num_fields):
+            _plain(kind.field(n).type, name)
+    elif not any(
+        fits(kind)
+        for fits in (types.is_primitive, types.is_string, types.is_large_string, types.is_null)
+    ):
+        raise Invalid(f"column {name}: holds {kind}, which is not read from Arrow", field="file")
+
+
+def _wanted(names: list[str], columns: Columns, mapping: Named) -> list[str]:
+    header = mapping.header(names)
+    columns = columns.fitting(header)
+    columns.check(header)
+    return mapping.wanted(names, columns)
+
+
+def _numbered(batches: Iterable[Any]) -> Iterator[Row | Rejected]:
+    line = 0
+    for batch in batches:
+        for fields in _records(batch):
+            line += 1
+            if fields is None:
+                yield Rejected(line, f"is longer than {LONGEST_LINE:,} bytes")
+            else:
+                yield Row(line, {k: v for k, v in fields.items() if v is not None})
+
+
+def _leaves(metadata: Any) -> list[str]:
+    """Paths of the columns of texts.
+
+    Raises:
+        Invalid: a row group is so large that reading it could take all memory.
+    """
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(column)
+            if chunk.total_uncompressed_size > _LARGEST_CHUNK or chunk.num_values > _MOST_VALUES:
+                raise Invalid(
+                    f"Row group {group} is too large: write groups of at most "
+                    f"{_LARGEST_CHUNK:,} bytes and {_MOST_VALUES:,} values a column.",
+                    field="file",
+                )
+    columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def _records(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """The batch's rows; None for one that is longer than a line may be."""
+    if _bytes_of(batch.to_struct_array()) <= LONGEST_LINE:
+        yield from batch.to_pylist()
+        return
+    for n in range(batch.num_rows):
+        row = batch.slice(n, 1)
+        small = _bytes_of(row.to_struct_array()) <= LONGEST_LINE
+        yield row.to_pylist()[0] if small else None
+
+
+def _bytes_of(array: Any) -> int:
+    """About how many bytes the values would take once each stands for itself."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+        return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+    if pa.types.is_struct(kind):
+        return sum(_bytes_of(array.field(n)) for n in range(kind.num_fields))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        return _bytes_of(array.flatten()) + 64 * len(array.flatten())
+    return int(array.nbytes)
