@@ -19,7 +19,6 @@ from app.oracles import queries as oracle_queries
 from app.projects.models import Project
 from app.rounds import queries as round_queries
 from app.rounds.models import Round
-from app.settings import get_settings
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def claim_pairs(
         return []
     queries.expire_claims(session, round.id)
     count = min(count, may_take(session, project, round, person_id, count))
-    seconds = project.claim_seconds or get_settings().claim_seconds
+    seconds = slots.claim_seconds(project)
     how = _way_in(session, project, person_id)
     ids: list[uuid.UUID] = []
     for _ in range(

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.database import Db
-from app.errors import Invalid, Problem
+from app.errors import Invalid, NotFound, Problem
 from app.idempotency.route import Once, OnceRoute
 from app.labelling import (
     actions,
     batch,
     gold,
+    leases,
     markup,
     practice,
     practice_api,
@@ -306,6 +307,20 @@ def release(claim_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
     _allowed(actor, db, claim_id)
     actions.release(db, claim_id, actor.person.id)
     return {"id": claim_id, "released": True}
+
+
+@router.post("/claims/{claim_id}/renew")
+def renew(claim_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """Hold a claim longer, as a heartbeat while its pair is read: as long again from now on.
+
+    One that ran out is taken up again where nobody else has the pair; 410 where somebody has, or
+    its batch is over; 409 where it is answered.
+    """
+    project = _allowed(actor, db, claim_id)
+    if project is None:
+        raise NotFound("There is no such claim of yours.")
+    claim = leases.renew(db, project, claim_id, actor.person.id)
+    return {"id": claim.id, "expires_at": claim.expires_at}
 
 
 @router.put("/preferences/{preference_id}")

@@ -56,6 +56,11 @@ class Place:
         return self.claim.slot == OWN_SLOT
 
 
+def claim_seconds(project: Project) -> int:
+    """How long a claim of the project is held, in seconds, from when it is made or renewed."""
+    return project.claim_seconds or get_settings().claim_seconds
+
+
 def lock(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int = TRIES) -> Place:
     """A person's claim with its pair and round, all of them locked.
 
@@ -105,7 +110,7 @@ def retake(session: Session, place: Place) -> None:
     if place.claim.slot in taken:
         place.claim.slot = free[0]
     place.claim.state = "live"
-    seconds = place.project.claim_seconds or get_settings().claim_seconds
+    seconds = claim_seconds(place.project)
     place.claim.expires_at = max(place.claim.expires_at, now + dt.timedelta(seconds=seconds))
     session.flush()
 

@@ -62,6 +62,13 @@ class Site:
         self.rest.post(f"/projects/{project}/rounds")
         return project
 
+    def colleague(self, project: str) -> Visitor:
+        """Another annotator of a project, with a key of their own."""
+        person = self.rest.post("/people", {"email": f"colleague-{project}@example.com"})["id"]
+        self.rest.post(f"/projects/{project}/members", {"person": person})
+        key = {"person": person, "project": project, "scope": "annotator"}
+        return Visitor(self.address, str(self.rest.post("/keys", key)["key"]))
+
     def practice(self, project: str, pairs: int = 2) -> None:
         """Give a project practice pairs of which the longer text is always better."""
         learnt = [
@@ -169,7 +176,9 @@ def visit(chromium: Browser, site: Site) -> Iterator[Callable[..., Page]]:
             "console",
             lambda said: (
                 complaints.append(said.text)
-                if said.type == "error" and "net::ERR_" not in said.text  # cut off by the test
+                if said.type == "error"
+                and "net::ERR_" not in said.text  # cut off by the test
+                and "410 (Gone)" not in said.text  # the page knows what to say of it
                 else None
             ),
         )

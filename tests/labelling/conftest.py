@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app.database import transaction
-from app.labelling import actions
+from app.labelling import actions, leases
 from app.labelling.actions import Answer, ClaimedPair
 from app.labelling.models import Preference
 from app.models import Claim, Membership, Pair, Person, Policy, Project, Prompt, Round, Run
@@ -62,6 +62,11 @@ class World:
     def release(self, who: str, claimed: ClaimedPair) -> None:
         with transaction() as s:
             actions.release(s, claimed.claim.id, self.person(who))
+
+    def renew(self, who: str, claimed: ClaimedPair) -> Claim:
+        with transaction() as s:
+            project = s.get_one(Project, self.project.id)
+            return leases.renew(s, project, claimed.claim.id, self.person(who))
 
     def act(self, verb: Callable[..., Round], round: Round) -> Round:
         """Cancel, retry or cut short a round."""

@@ -82,6 +82,17 @@ def machine(make_world):
                 self.world.expire(held[1])
 
         @rule(held=claims)
+        def renew(self, held):
+            """Reading on: whoever is told that they hold the pair may answer it."""
+            if held is None:
+                return
+            try:
+                claim = self.world.renew(*held)
+            except (Conflict, Gone):
+                return
+            assert claim.state == "live"
+
+        @rule(held=claims)
         def release(self, held):
             if held is not None:
                 try:

@@ -103,6 +103,7 @@ API: dict[str, Rule] = {
         "signed", {"items": [{"claim": "{claim_id}", **PREFER}]}
     ),
     "POST /api/v1/claims/{claim_id}/release": Rule("holder"),
+    "POST /api/v1/claims/{claim_id}/renew": Rule("holder"),
     "PUT /api/v1/preferences/{preference_id}": Rule("holder", PREFER),
     "DELETE /api/v1/preferences/{preference_id}": Rule("holder"),
     "GET /api/v1/projects/{project_id}/preferences": Rule("view"),

@@ -1,6 +1,17 @@
 // The JSON API with the session's cookie. A network failure and a time-out throw; answers do not.
 const token = document.querySelector("meta[name=csrf-token]").content;
 
+let ahead = 0; // of our clock is the server's, which leases go by, in milliseconds
+
+/** Now, by the server's clock. */
+export const serverNow = () => Date.now() + ahead;
+
+function compareClocks(response) {
+  const told = Date.parse(response.headers.get("Date") ?? "");
+  const off = told - Date.now();
+  if (Math.abs(off - ahead) > 2000) ahead = off; // the header tells whole seconds
+}
+
 /** `keep`: goes on when the page is left. */
 export async function call(method, path, body, keep = false) {
   const response = await fetch(path, {
@@ -11,6 +22,7 @@ export async function call(method, path, body, keep = false) {
     keepalive: keep,
     signal: AbortSignal.timeout(20_000),
   });
+  compareClocks(response);
   const text = await response.text();
   let data = null;
   try { data = text ? JSON.parse(text) : null; } catch { /* a proxy's own error page */ }

@@ -1,6 +1,7 @@
 // The labelling page: one pair at a time, the next one already here, answers sent behind.
 import { call } from "./api.js";
 import * as extras from "./extras.js";
+import { Leases } from "./leases.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { Stopwatch } from "./stopwatch.js";
@@ -49,6 +50,18 @@ const queue = new Queue(page.project, Number(page.ahead), {
     if (current) return;
     if (status === 401 || status === 403) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
     else view.note("The server cannot be reached. This page tries again by itself.");
+  },
+});
+
+const leases = new Leases({
+  // an answer under way settles the matter by itself
+  held: () => [current, ...queue.claims].filter((claim) => claim && !outbox.holds(claim.id)),
+  idle: () => watch.idle,
+  lost(claim, detail) {
+    queue.forget(claim.id);
+    if (current?.id !== claim.id || outbox.holds(claim.id)) return;
+    next();
+    view.note(`${detail} ${current ? "Here is the next one." : ""}`);
   },
 });
 
@@ -164,4 +177,5 @@ extras.start(choose);
 view.watchPrompt();
 update();
 outbox.start();
+leases.start();
 queue.start((claim) => !outbox.holds(claim.id));

@@ -1,5 +1,5 @@
 // Pairs claimed ahead, so that the next one is there before it is asked for.
-import { call, farewell } from "./api.js";
+import { call, farewell, serverNow } from "./api.js";
 
 export class Queue {
   #ready = [];
@@ -17,7 +17,7 @@ export class Queue {
 
   take() {
     // A pair whose lease ran out unread may be with somebody else by now.
-    const now = Date.now();
+    const now = serverNow();
     this.#ready = this.#ready.filter((claim) => Date.parse(claim.expires_at) > now);
     const claim = this.#ready.shift() ?? null;
     this.fill();

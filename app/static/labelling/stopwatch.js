@@ -13,6 +13,9 @@ export class Stopwatch {
     document.addEventListener("visibilitychange", () => this.#mark(document.hidden));
   }
 
+  /** Milliseconds since the last sign of somebody being here. */
+  get idle() { return performance.now() - this.#last; }
+
   #mark(counts) {
     const now = performance.now();
     if (counts) this.#total += Math.min(now - this.#last, LONGEST);
