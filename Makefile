@@ -1,7 +1,7 @@
 # `make help` says what there is. Python 3.11 or newer and make are all it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint format lock licences sbom audit clean
+.PHONY: help install demo test bench lint format lock strings licences sbom audit clean
 
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -56,6 +56,9 @@ bench: $(STAMP) ## Run every benchmark beside its peer; results in bench/results
 
 lock: $(TOOLS)/.installed ## Write requirements.lock from what .venv holds, with hashes
 	@$(BIN)/python deploy/lock.py $(TOOLS)/bin/uv
+
+strings: $(STAMP) ## Bring the catalogues in app/locale up to what the code says
+	@$(BIN)/python deploy/strings.py
 
 licences: $(STAMP) ## Write docs/licences.md from the installed packages
 	$(BIN)/python deploy/supply.py licences

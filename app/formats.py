@@ -4,78 +4,88 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
 
 from markupsafe import Markup, escape
 
-ANSWERS = (("a", "A is better"), ("b", "B is better"), ("tie", "A tie"), ("both_bad", "Both bad"))
+from app.language import Spoken, _, decimal, moment, percentage, relative
+
+ANSWERS = (
+    ("a", _("A is better")),
+    ("b", _("B is better")),
+    ("tie", _("A tie")),
+    ("both_bad", _("Both bad")),
+)
 """What may be known to be right of a pair, and how it is shown."""
 
-_STEPS = ((60, "s"), (60, "min"), (24, "h"), (7, "day"), (4.345, "week"), (12, "month"))
+JUST_NOW = dt.timedelta(seconds=5)
+_P = ParamSpec("_P")
 
 
-def ago(moment: dt.datetime | None, now: dt.datetime | None = None) -> Markup:
-    """``moment`` as "3 min ago" (or "in 3 min"), with the exact time on hover."""
-    if moment is None:
+def _spoken(shown: Callable[_P, str]) -> Callable[_P, Spoken]:
+    """Make ``shown`` answer in the language of the page that its answer is put on."""
+
+    @wraps(shown)
+    def say(*args: _P.args, **named: _P.kwargs) -> Spoken:
+        return Spoken(lambda: shown(*args, **named))
+
+    return say
+
+
+def ago(when: dt.datetime | None, now: dt.datetime | None = None) -> Markup:
+    """``when`` as "3 min. ago" (or "in 3 min."), with the exact time on hover."""
+    if when is None:
         return Markup("–")
-    seconds = ((now or dt.datetime.now(dt.UTC)) - moment).total_seconds()
-    exact = moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    delta = when - (now or dt.datetime.now(dt.UTC))
+    said = _("just now").here() if abs(delta) < JUST_NOW else relative(delta)
     return Markup('<time datetime="{}" title="{}" class="nowrap">{}</time>').format(
-        moment.isoformat(), exact, _relative(seconds)
+        when.isoformat(), moment(when), said
     )
 
 
-def _relative(seconds: float) -> str:
-    size = abs(seconds)
-    if size < 5:
-        return "just now"
-    unit = "year"
-    for step, name in _STEPS:
-        if size < step:
-            unit = name
-            break
-        size /= step
-    count = int(size)
-    plural = "s" if unit in ("day", "week", "month", "year") and count != 1 else ""
-    return f"in {count} {unit}{plural}" if seconds < 0 else f"{count} {unit}{plural} ago"
-
-
+@_spoken
 def number(value: float | None, digits: int | None = None) -> str:
-    """``value`` with thin spaces between thousands; ``digits`` after the point."""
+    """``value`` as the reader's language groups its digits; ``digits`` after the point."""
     if value is None:
         return "–"
     if digits is None:
         digits = 0 if float(value).is_integer() else 3
-    text = f"{value:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    return text.replace("-", "\N{MINUS SIGN}")
+    return decimal(value, digits)
 
 
+@_spoken
 def percent(value: float | None, digits: int = 0) -> str:
     """``value`` in [0, 1] as a percentage."""
-    return "–" if value is None else f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+    return "–" if value is None else percentage(value, digits)
 
 
+@_spoken
 def size(count: float | None) -> str:
     """``count`` bytes, in the unit that reads best."""
     if count is None:
         return "–"
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+            return f"{decimal(count, 0 if unit == 'B' or count >= 100 else 1)} {unit}"
         count /= 1000
-    return f"{count:.1f} TB"
+    return f"{decimal(count, 1)} TB"
 
 
+@_spoken
 def duration(seconds: float | None) -> str:
     """``seconds`` as "45 s", "3 min" or "2 h 5 min"."""
     if seconds is None:
         return "–"
     whole = round(seconds)
     if whole < 90:
-        return f"{whole} s"
+        return _("%(n)s s", n=whole).here()
     minutes = round(seconds / 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    if hours:
+        return _("%(hours)s h %(minutes)s min", hours=hours, minutes=minutes).here()
+    return _("%(n)s min", n=minutes).here()
 
 
 def prompt_text(content: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from starlette.types import Scope
 from app import formats
 from app.database import Db
 from app.errors import BUSY, Forbidden, Problem, Unavailable
+from app.language import _, direction, for_scripts, in_templates, languages, speaking, wanted
 from app.people.access import (
     BEFORE_SET_UP,
     COOKIE,
@@ -46,28 +48,29 @@ router = APIRouter(include_in_schema=False)
 
 # What a page says after a form was taken and the browser was sent on: ?done=<key>
 DONE = {
-    "settings": "The settings are stored. They count from the next round on.",
-    "member-added": "Added to the project.",
-    "member-removed": "Removed from the project. What they labelled stays.",
-    "person-added": "Added. They can sign in now.",
-    "person-changed": "Changed.",
-    "second-factor-off": "The second step is off. Your password alone opens the door.",
-    "second-factor-reset": "Their second step is out, and their sessions have ended.",
-    "person-deleted": "Deleted. What stays of them has no name.",
-    "pair-cleared": "The pair is shown again.",
-    "key-revoked": "The key is revoked and works no more.",
-    "set-aside": "Set aside: exports and further trainings leave these labels out.",
-    "taken-back": "These labels count again, from the next training on.",
-    "gold": "This pair is gold now: a copy of it is mixed in.",
-    "gold-retired": "Retired: nobody is shown it any more, and its answers count for nobody.",
-    "practice": "The practice pairs are changed.",
-    "practice-reset": "Their results are forgotten: they practise anew.",
-    "pinned": "The files of this policy stay.",
-    "unpinned": "The rule of retention decides over this policy again.",
-    "current": "The next round begins with this policy.",
-    "oracle-attached": "The oracle is attached. It labels what is open from now on.",
-    "oracle-detached": "The oracle is detached. Its labels stay.",
-    "cancelled": "The round is cancelled. Its labels are kept.",
+    "settings": _("The settings are stored. They count from the next round on."),
+    "member-added": _("Added to the project."),
+    "member-removed": _("Removed from the project. What they labelled stays."),
+    "person-added": _("Added. They can sign in now."),
+    "language": _("This is the language of your pages now."),
+    "person-changed": _("Changed."),
+    "second-factor-off": _("The second step is off. Your password alone opens the door."),
+    "second-factor-reset": _("Their second step is out, and their sessions have ended."),
+    "person-deleted": _("Deleted. What stays of them has no name."),
+    "pair-cleared": _("The pair is shown again."),
+    "key-revoked": _("The key is revoked and works no more."),
+    "set-aside": _("Set aside: exports and further trainings leave these labels out."),
+    "taken-back": _("These labels count again, from the next training on."),
+    "gold": _("This pair is gold now: a copy of it is mixed in."),
+    "gold-retired": _("Retired: nobody is shown it any more, and its answers count for nobody."),
+    "practice": _("The practice pairs are changed."),
+    "practice-reset": _("Their results are forgotten: they practise anew."),
+    "pinned": _("The files of this policy stay."),
+    "unpinned": _("The rule of retention decides over this policy again."),
+    "current": _("The next round begins with this policy."),
+    "oracle-attached": _("The oracle is attached. It labels what is open from now on."),
+    "oracle-detached": _("The oracle is detached. Its labels stay."),
+    "cancelled": _("The round is cancelled. Its labels are kept."),
 }
 
 
@@ -93,6 +96,7 @@ class Visitor:
     email: str
     role: str
     csrf_token: str
+    language: str | None
 
 
 @lru_cache
@@ -130,7 +134,10 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    env.policies["ext.i18n.trimmed"] = True  # line breaks of a template are no part of a text
+    env.install_gettext_callables(**in_templates(), newstyle=True)  # type: ignore[attr-defined]
     env.filters.update(formats.FILTERS)
     env.globals.update(static=static_url, version=app_version())
     return env
@@ -140,19 +147,25 @@ def html(request: Request, template: str, **context: Any) -> str:
     """A template with what every page needs: person, CSRF field, what was just done."""
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     token = visitor.csrf_token if visitor else ""
+    language = wanted(request)
     shared = {
+        "language": language,
+        "direction": direction(language),
+        "all_languages": languages(),
+        "script_words": json.dumps(for_scripts(language), ensure_ascii=False),
         "person": visitor,
         "csrf_token": token,
         "csrf": lambda: formats.hidden_field("csrf_token", token),
         "section": "projects",
         "done": DONE.get(request.query_params.get("done", "")),
     }
-    return environment().get_template(template).render({**shared, **context})
+    with speaking(language):
+        return environment().get_template(template).render({**shared, **context})
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
     """A page."""
-    headers = {"Cache-Control": "private, no-cache"}
+    headers = {"Cache-Control": "private, no-cache", "Content-Language": wanted(request)}
     return HTMLResponse(html(request, template, **context), status, headers)
 
 
@@ -180,7 +193,7 @@ def page_actor(request: Request, db: Db) -> Actor:
         wanted = request.url.path if request.method == "GET" else "/projects"
         raise SignInFirst(wanted)
     who, token = actor.person, actor.sign_in.csrf_token if actor.sign_in else ""
-    request.state.visitor = Visitor(who.id, who.name, who.email, who.role, token)
+    request.state.visitor = Visitor(who.id, who.name, who.email, who.role, token, who.language)
     if request.url.path not in BEFORE_SET_UP and second_step_missing(db, actor):
         raise SetUpFirst
     return actor
@@ -242,7 +255,7 @@ def same_origin(request: Request) -> None:
     if site not in (None, "same-origin", "none") or (
         site is None and origin not in (None, "null") and urlsplit(origin or "").netloc != host
     ):
-        raise Forbidden("This form came from another site. Open the sign-in page here.")
+        raise Forbidden(_("This form came from another site. Open the sign-in page here."))
 
 
 def policy_names(numbers: dict[uuid.UUID, int]) -> Callable[[uuid.UUID], str]:
@@ -250,7 +263,9 @@ def policy_names(numbers: dict[uuid.UUID, int]) -> Callable[[uuid.UUID], str]:
 
     def name(policy_id: uuid.UUID) -> str:
         number = numbers.get(policy_id)
-        return "π₀" if number == 0 else f"Policy {number}" if number is not None else "policy"
+        if number is None:
+            return _("policy")
+        return "π₀" if number == 0 else _("Policy %(number)s", number=str(number))
 
     return name
 
@@ -280,8 +295,8 @@ def error_page(request: Request, status: int, title: str, detail: str) -> HTMLRe
     return render(request, "error.html", status, code=status, title=title, detail=detail)
 
 
-_TITLES = {404: "Not found", 405: "Not possible here", 413: "Too large"}
-_DETAILS = {404: "There is no such page, or it is not yours to see."}
+_TITLES = {404: _("Not found"), 405: _("Not possible here"), 413: _("Too large")}
+_DETAILS = {404: _("There is no such page, or it is not yours to see.")}
 
 
 def install(app: FastAPI) -> None:
@@ -303,27 +318,27 @@ def install(app: FastAPI) -> None:
             return answer
 
     @app.exception_handler(SignInFirst)
-    def _sign_in(_: Request, error: SignInFirst) -> Response:
+    def _sign_in(_request: Request, error: SignInFirst) -> Response:
         return RedirectResponse(f"/sign-in?next={quote(error.back)}", 303)
 
     @app.exception_handler(SetUpFirst)
-    def _set_up(_: Request, __: SetUpFirst) -> Response:
+    def _set_up(_request: Request, _error: SetUpFirst) -> Response:
         return RedirectResponse("/account", 303)
 
     def problem(request: Request, error: Problem) -> Response:
         return error_page(request, error.status, error.title, error.detail)
 
     def plain(request: Request, error: HTTPException) -> Response:
-        title = _TITLES.get(error.status_code, "This did not work")
+        title = _TITLES.get(error.status_code, _("This did not work"))
         detail = _DETAILS.get(error.status_code, str(error.detail))
         return error_page(request, error.status_code, title, detail)
 
-    def invalid(request: Request, _: RequestValidationError) -> Response:
-        return error_page(request, 404, "Not found", _DETAILS[404])
+    def invalid(request: Request, _error: RequestValidationError) -> Response:
+        return error_page(request, 404, _TITLES[404], _DETAILS[404])
 
-    def unexpected(request: Request, _: Exception) -> Response:
-        detail = "Something went wrong on the server; nothing was stored. Try again in a moment."
-        return error_page(request, 500, "The server failed", detail)
+    def unexpected(request: Request, _error: Exception) -> Response:
+        detail = _("Something went wrong on the server; nothing was stored. Try again in a moment.")
+        return error_page(request, 500, _("The server failed"), detail)
 
     def busy(request: Request, error: Exception) -> Response:
         if getattr(error, "connection_invalidated", False):

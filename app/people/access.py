@@ -30,6 +30,7 @@ _SEEN_EVERY = dt.timedelta(minutes=1)
 BEFORE_SET_UP = frozenset(
     {
         "/account",
+        "/account/language",
         "/account/second-factor",
         "/account/second-factor/confirm",
         "/sign-out",

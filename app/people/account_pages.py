@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Problem
-from app.people import queries, second_factor, sessions
+from app.people import actions, queries, second_factor, sessions
 from app.people.access import COOKIE, Actor, second_step_wanted
 from app.people.api import place_of, set_cookie
-from app.people.door import door
+from app.people.door import door, speak
 from app.web import Checked, PageActor, Posted, go, render, safe_next, same_origin, text
 
 router = APIRouter(include_in_schema=False)
@@ -73,10 +73,24 @@ def _account(
         on=second_factor.is_on(db, actor.person.id),
         wanted=second_step_wanted(actor.person),
         has_password=sessions.has_password(actor.person),
+        chosen=actor.person.language or "",
         left=second_factor.codes_left(db, actor.person.id),
         error=problem.detail if problem else None,
         **context,
     )
+
+
+@router.post("/account/language")
+def choose_language(request: Request, actor: PageActor, form: Posted, db: Db) -> Response:
+    """Read the pages in another language."""
+    try:
+        actions.choose_language(db, actor.person, text(form, "language") or None)
+    except Problem as problem:
+        db.rollback()
+        return _account(request, actor, db, problem)
+    response = go("/account", "language")
+    speak(response, actor.person.language)
+    return response
 
 
 def _setup(actor: Actor, secret: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid, NotFound
+from app.language import _, languages
 from app.people import passwords, text
 from app.people.access import now, token_hash
 from app.people.models import KEY_SCOPES, PROJECT_ROLES, ApiKey, Membership, Person
@@ -89,6 +90,20 @@ def change_person(
         person.active = active
     if active is False:
         sign_out_everywhere(session, person.id)
+    session.flush()
+
+
+def choose_language(session: Session, person: Person, code: str | None) -> None:
+    """Show the pages to this person in a language; None: in what their browser asks for.
+
+    Raises:
+        Invalid: there is no such catalogue.
+    """
+    if code is not None and code not in languages():
+        raise Invalid(
+            _("language: one of %(codes)s.", codes=", ".join(languages())), field="language"
+        )
+    person.language = code
     session.flush()
 
 

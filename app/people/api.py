@@ -23,6 +23,7 @@ from app.idempotency.route import Once, OnceRoute
 from app.paging import Paged
 from app.people import actions, queries, second_factor, sessions, throttle
 from app.people.access import COOKIE, CurrentActor, project_for
+from app.people.door import speak
 from app.people.models import ApiKey, Person
 from app.settings import get_settings
 from app.storable import Text
@@ -110,7 +111,9 @@ def place_of(request: Request) -> str:
 
 
 def set_cookie(response: Response, new: sessions.NewSession) -> None:
-    """Give the browser its session."""
+    """Give the browser its session, and the language of who has chosen one."""
+    if new.person.language is not None:
+        speak(response, new.person.language)
     response.set_cookie(
         COOKIE,
         new.token,

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from app.errors import Problem
+from app.language import COOKIE
 from app.settings import get_settings
 from app.web import render
+
+A_YEAR = 365 * 24 * 3600
+
+
+def speak(response: Response, language: str | None) -> None:
+    """Let the browser keep a language, for where nobody is signed in; None: what it asks for."""
+    if language is None:
+        response.delete_cookie(COOKIE)
+        return
+    secure = get_settings().secure_cookies
+    response.set_cookie(COOKIE, language, A_YEAR, httponly=True, samesite="lax", secure=secure)
 
 
 def door(

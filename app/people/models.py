@@ -15,7 +15,8 @@ KEY_SCOPES = ("admin", "annotator", "oracle")
 
 
 class Person(Identified, Base):
-    """Somebody who signs in, or an oracle's account. ``role`` admin sees every project.
+    """Somebody who signs in, or an oracle's account. ``role`` admin sees every project;
+    ``language`` None is what their browser asks for.
 
     Of who was deleted (``deleted_at``) the row stays, without name and address, since their
     labels refer to it.
@@ -31,6 +32,7 @@ class Person(Identified, Base):
     name: Mapped[str] = mapped_column(default="")
     role: Mapped[str] = mapped_column(default="member")
     password_hash: Mapped[str | None]
+    language: Mapped[str | None]
     active: Mapped[bool] = mapped_column(default=True)
     deactivated_at: Mapped[dt.datetime | None]
     deleted_at: Mapped[dt.datetime | None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -11,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Problem
+from app.language import languages
 from app.paging import Page
 from app.people import account_pages, actions, oidc_pages, queries, sessions
 from app.people.access import COOKIE, Actor, actor_of_cookie, project_for
 from app.people.api import clear_cookie, place_of, set_cookie
-from app.people.door import door
+from app.people.door import door, speak
 from app.people.models import ApiKey, Person
 from app.projects.models import Project
 from app.projects.queries import visible_projects
@@ -62,6 +64,19 @@ def sign_in(
         return door(request, safe_next(next), email, problem)
     response = go(safe_next(next))
     set_cookie(response, new)
+    return response
+
+
+@router.post("/language")
+def choose_language(
+    request: Request,
+    language: Annotated[str, Form(max_length=20)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/projects",
+) -> Response:
+    """Speak another language at the door, and to whoever has chosen none of their own."""
+    same_origin(request)
+    response = go(f"/sign-in?next={quote(safe_next(next), safe='')}")
+    speak(response, language if language in languages() else None)
     return response
 
 

@@ -20,6 +20,7 @@ def person_view(person: Person) -> dict[str, Any]:
         "email": person.email,
         "name": person.name,
         "role": person.role,
+        "language": person.language,
         "active": person.active,
         "can_sign_in": person.password_hash is not None and person.active,
         "created_at": person.created_at,

@@ -86,7 +86,7 @@ def delete_person(
         session.execute(delete(table).where(table.person_id == person.id))
     number = session.scalar(NUMBERS)
     person.name, person.email = f"deleted person {number}", f"deleted-{number}@deleted.invalid"
-    person.password_hash, person.deleted_at = None, func.now()
+    person.password_hash, person.language, person.deleted_at = None, None, func.now()
     session.flush()
     for project in [None, *projects]:
         record(session, "person.deleted", project_id=project, person_id=by, person=str(person.id))

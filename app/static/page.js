@@ -1,10 +1,12 @@
 // Small comforts; every page is whole without them.
+import { _ } from "./words.js";
+
 addEventListener("DOMContentLoaded", () => {
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
-      button.textContent = "Copied";
+      button.textContent = _("Copied");
     });
   }
   // A second click while the first is on its way would do the thing twice.

@@ -8,7 +8,7 @@
     const button = document.getElementById("theme");
     if (!button) return;
     const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-    const tell = () => button.setAttribute("aria-label", dark() ? "Use light colours" : "Use dark colours");
+    const tell = () => button.setAttribute("aria-label", dark() ? button.dataset.light : button.dataset.dark);
     button.hidden = false;
     tell();
     button.addEventListener("click", () => {

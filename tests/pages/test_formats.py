@@ -8,6 +8,7 @@ import math
 import pytest
 
 from app import charts, formats
+from app.language import speaking
 from app.rounds import story
 from app.rounds.models import Round
 
@@ -15,34 +16,44 @@ NOW = dt.datetime(2030, 5, 17, 12, 0, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "words", "german"),
     [
-        (2, "just now"),
-        (59, "59 s ago"),
-        (60, "1 min ago"),
-        (3600 * 5, "5 h ago"),
-        (86_400, "1 day ago"),
-        (86_400 * 3, "3 days ago"),
-        (86_400 * 15, "2 weeks ago"),
-        (86_400 * 800, "2 years ago"),
-        (-90, "in 1 min"),
+        (2, "just now", "gerade eben"),
+        (59, "59 sec. ago", "vor 59 Sek."),
+        (60, "1 min. ago", "vor 1 Min."),
+        (3600 * 5, "5 hr. ago", "vor 5 Std."),
+        (86_400, "1 day ago", "vor 1 Tag"),
+        (86_400 * 3, "3 days ago", "vor 3 Tagen"),
+        (86_400 * 800, "2 yr. ago", "vor 2 Jahren"),
+        (-60, "in 1 min.", "in 1 Min."),
     ],
 )
-def test_a_date_is_relative_with_the_exact_one_on_hover(seconds: int, words: str) -> None:
-    shown = formats.ago(NOW - dt.timedelta(seconds=seconds), NOW)
-    assert f">{words}<" in shown
-    assert 'title="2' in shown
+def test_a_date_is_relative_with_the_exact_one_on_hover(
+    seconds: int, words: str, german: str
+) -> None:
+    when = NOW - dt.timedelta(seconds=seconds)
+    assert f">{words}<" in formats.ago(when, NOW)
+    assert " UTC" in formats.ago(when, NOW)
+    with speaking("de"):
+        assert f">{german}<" in formats.ago(when, NOW)
 
 
 def test_numbers_read_well() -> None:
-    assert formats.number(1234567) == "1\u202f234\u202f567"
+    assert formats.number(1234567) == "1,234,567"
     assert formats.number(-0.5, 2) == "\u22120.50"
     assert formats.number(None) == "–"
-    assert formats.percent(0.625) == "62\u202f%"
+    assert formats.percent(0.625) == "62%"
     assert formats.size(999) == "999 B"
     assert formats.size(3_690_000) == "3.7 MB"
     assert formats.duration(45.2) == "45 s"
     assert formats.duration(7500) == "2 h 5 min"
+
+
+def test_a_number_is_written_as_the_language_of_its_page_writes_it() -> None:
+    shown = (formats.number(1234567.5, 1), formats.percent(0.625, 1), formats.size(3_690_000))
+    assert [*shown] == ["1,234,567.5", "62.5%", "3.7 MB"]
+    with speaking("de"):
+        assert [one.__html__() for one in shown] == ["1.234.567,5", "62,5\xa0%", "3,7 MB"]
 
 
 def test_a_line_stays_inside_its_frame_and_bounds_its_points() -> None:

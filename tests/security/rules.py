@@ -144,6 +144,8 @@ API: dict[str, Rule] = {
 PAGES: dict[str, Rule] = {
     "GET /": Rule("open"),
     "GET /sign-in": Rule("open"),
+    "POST /language": Rule("open", {"language": "de"}),
+    "POST /account/language": Rule("signed", {"language": "de"}),
     "POST /sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
     "POST /sign-out": Rule("signed"),
     "GET /people": Rule("site"),
