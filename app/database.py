@@ -24,8 +24,8 @@ from app.settings import get_settings
 
 Json = dict[str, Any]
 
-# A host that is cut off says no goodbye. Unless told otherwise a connection to it hangs for a quarter
-# of an hour here, and on the server its locks stand for two hours.
+# A host that is cut off says no goodbye. Unless told otherwise a connection to it hangs for a
+# quarter of an hour here, and on the server its locks stand for two hours.
 GONE_AFTER = {
     "connect_timeout": 10,
     "keepalives_idle": 15,

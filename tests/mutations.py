@@ -102,7 +102,7 @@ MUTANTS = (
     ),
     Mutant(
         "size of a Parquet value",
-        "app/projects/reading.py",
+        "app/projects/tables.py",
         "    if _bytes_of(batch.to_struct_array()) <= LONGEST_LINE:",
         "    if True:",
         "tests/security/test_hostile.py::test_a_parquet_bomb_takes_little_memory_and_is_rejected",

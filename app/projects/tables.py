@@ -2,40 +2,90 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from app.errors import Invalid
 from app.projects.mapping import AS_IT_IS, Named
+from app.projects.parquet_child import MOST_VALUES, ROWS
 from app.projects.row import LONGEST_LINE, Columns, Rejected, Row
-
-_ROWS = 1_000
-_LARGEST_CHUNK = 2 * 1024**3
-_MOST_VALUES = 50_000_000
 
 
 def parquet_rows(
     file: IO[bytes], columns: Columns, mapping: Named = AS_IT_IS
 ) -> Iterator[Row | Rejected]:
-    """The rows of a Parquet file.
+    """The rows of a Parquet file, which a process of its own opens: see `parquet_child`.
 
     Raises:
         Invalid: it is none, lacks a column, or is packed so that reading could take all memory.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
+    with _on_disk(file) as given, tempfile.TemporaryFile() as told:
+        command = [sys.executable, "-m", "app.projects.parquet_child", str(given)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(  # noqa: S603  our own module and a number
+            command, stdin=pipe, stdout=pipe, stderr=told, pass_fds=(given,)
+        ) as child:
+            try:
+                yield from _numbered(_of_child(child, told, columns, mapping))
+            finally:
+                child.kill()
 
+
+@contextmanager
+def _on_disk(file: IO[bytes]) -> Iterator[int]:
+    """A descriptor of the file, which is copied to the disk where it is in memory alone."""
     try:
-        names = _leaves(parquet.ParquetFile(file).metadata)
-        file.seek(0)
-        # A text that is written once and meant a thousand times stays one text in memory
-        table = parquet.ParquetFile(file, read_dictionary=names)
-        wanted = _wanted(table.schema_arrow.names, columns, mapping)
-        yield from _numbered(table.iter_batches(_ROWS, columns=wanted))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Invalid(f"This is no Parquet file that can be read: {why}", field="file") from None
+        number = file.fileno()
+    except OSError:
+        with tempfile.TemporaryFile() as copied:
+            shutil.copyfileobj(file, copied)
+            copied.flush()
+            yield copied.fileno()
+    else:
+        yield number
+
+
+def _of_child(
+    child: subprocess.Popen[bytes], told: IO[bytes], columns: Columns, mapping: Named
+) -> Iterator[Any]:
+    """Batches that the child reads.
+
+    Raises:
+        Invalid: the file as a whole is not what it says, lacks a column, or ended the child.
+    """
+    import pyarrow as pa
+
+    assert child.stdin is not None
+    assert child.stdout is not None
+    header = child.stdout.readline()
+    if header.endswith(b"\n"):
+        wanted = _wanted(json.loads(header), columns, mapping)
+        try:
+            child.stdin.write(json.dumps(wanted).encode() + b"\n")
+            child.stdin.close()
+            sent = child.stdout.peek(1)  # type: ignore[attr-defined]
+            yield from pa.ipc.open_stream(child.stdout) if sent else ()
+        except (pa.ArrowException, OSError):
+            pass  # cut off: the child says why below
+    if child.wait():
+        raise Invalid(_why(told), field="file")
+
+
+def _why(told: IO[bytes]) -> str:
+    told.seek(0)
+    lines = told.read().decode(errors="replace").splitlines()
+    try:
+        whole, why = json.loads(lines[-1])
+    except (IndexError, ValueError):  # it did not come so far as to say
+        whole, why = False, "it is damaged"
+    return str(why) if whole else f"This is no Parquet file that can be read: {why}"
 
 
 def arrow_rows(path: Path, columns: Columns, mapping: Named = AS_IT_IS) -> Iterator[Row | Rejected]:
@@ -73,10 +123,10 @@ def _batches(messages: Any, schema: Any, wanted: list[str]) -> Iterator[Any]:
         batch = pa.ipc.read_record_batch(message, schema).select(wanted)
         batch.validate(full=True)  # offsets that lead elsewhere would be read blindly
         total += batch.num_rows
-        if total > _MOST_VALUES:
-            raise Invalid(f"An Arrow file holds at most {_MOST_VALUES:,} rows.", field="file")
-        for start in range(0, batch.num_rows, _ROWS):
-            yield batch.slice(start, _ROWS)
+        if total > MOST_VALUES:
+            raise Invalid(f"An Arrow file holds at most {MOST_VALUES:,} rows.", field="file")
+        for start in range(0, batch.num_rows, ROWS):
+            yield batch.slice(start, ROWS)
 
 
 def _is_compressed(metadata: bytes) -> bool:
@@ -134,25 +184,6 @@ def _numbered(batches: Iterable[Any]) -> Iterator[Row | Rejected]:
                 yield Rejected(line, f"is longer than {LONGEST_LINE:,} bytes")
             else:
                 yield Row(line, {k: v for k, v in fields.items() if v is not None})
-
-
-def _leaves(metadata: Any) -> list[str]:
-    """Paths of the columns of texts.
-
-    Raises:
-        Invalid: a row group is so large that reading it could take all memory.
-    """
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            if chunk.total_uncompressed_size > _LARGEST_CHUNK or chunk.num_values > _MOST_VALUES:
-                raise Invalid(
-                    f"Row group {group} is too large: write groups of at most "
-                    f"{_LARGEST_CHUNK:,} bytes and {_MOST_VALUES:,} values a column.",
-                    field="file",
-                )
-    columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
-    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
 def _records(batch: Any) -> Iterator[dict[str, Any] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 import re
@@ -9,6 +10,7 @@ import resource
 import stat
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from fastapi.testclient import TestClient
 from pyarrow import parquet
 
 from app.database import transaction
+from app.errors import Invalid
 from app.people.models import Membership, Person
 from app.projects import imports
 from app.projects.models import Project
@@ -59,6 +62,25 @@ def test_a_parquet_bomb_takes_little_memory_and_is_rejected(
     assert grown < 600_000, "kB"
     if nested:
         assert found == [Rejected(1, "is longer than 67,108,864 bytes")]
+
+
+# Its statistics say INT96 where the data say text: parquet-cpp throws where nothing catches.
+DEADLY_PARQUET = (
+    "eNrlVM1u00AQHjthlRYf0kpr2ZIPObRWEf1JLFKJCiTWbuMEAiSWmqYVUrVOXdM2aYyTNu2Vh+DIU8A7IB4A8RB9BS"
+    "R218EORUioV0b27Hrm+77Z2V25RbwKzuN5bDSxjGERYOXzxo/SvQcAEgBQDHgRL61ihIvsRcYmrEhUk+jCAkyhcw0A"
+    "mX0gSULwH0jpb6qgoVHvbTCguABYWZY1pTccRP1gfDI8P/SXoWkw+B8J+iuBWAJFMcuMZ7H3g6txEJ/T/uHJ0TSuIt"
+    "3QmyYYWNGrgIr675WwoiI1Vj9I5jOzMLtyfZW1DFgG5opseMKEkG4CYpp/U6OZ2jfJ/CjdRW/aVaZ0I5uf5LsozW5G"
+    "Jvc+b37N/auc+iWnIrOgfs+DbmgK8bzXe1vJuWk38ga3SWgTQtoksReETIgdkhohIXFCEbMZ4CWfOIQ0RCAbp1TnjM"
+    "/2udsWUjvcHbe4PofsimA9xSfm8JzbeXTkdq79QW3UtfpnxD1lpIdDvjRR2yOptJ0yictdr/780u/aZabU5vjyrXqN"
+    "W/W2BfMV54wOul7kW9Xj/XaS4Xy26F3eN+u/zvdBkNOiOzXRlJP1lxjH2ae+VZn4bqdM9x5fdK2ksi1wAv8UtFJE43"
+    "cXwXitF0VrNI6Hk9JlEI/YvStZm+vl9YrO73v6QJgDaLFf009CGOOp"
+)
+
+
+def test_a_parquet_file_that_ends_its_reader_is_refused() -> None:
+    file = io.BytesIO(zlib.decompress(base64.b64decode(DEADLY_PARQUET)))
+    with pytest.raises(Invalid, match="no Parquet file that can be read"):
+        list(rows(file, "parquet", imports.PROMPT_COLUMNS))
 
 
 def test_a_deep_or_wide_json_body_is_no_fault(client: TestClient) -> None:
