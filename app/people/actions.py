@@ -29,7 +29,7 @@ def add_person(
     """Create a person; without a password they cannot sign in, only use keys.
 
     Raises:
-        Invalid: the address, the role or the password is not acceptable.
+        Invalid: the address, the name, the role or the password is not acceptable.
         Conflict: somebody has this address.
     """
     if role not in ("admin", "member"):
@@ -37,7 +37,7 @@ def add_person(
     stored = passwords.hashed(text.password(password)) if password is not None else None
     person_id = session.scalar(
         insert(Person)
-        .values(email=text.email(email), name=name, role=role, password_hash=stored)
+        .values(email=text.email(email), name=text.name(name), role=role, password_hash=stored)
         .on_conflict_do_nothing()
         .returning(Person.id)
     )
@@ -126,10 +126,12 @@ def add_key(
     ``by``: who does it; None on the command line.
 
     Raises:
-        Invalid: an unknown scope, an unknown project, or an end that has passed.
+        Invalid: an unknown scope, an unknown project, an end that has passed, or a name that
+            cannot be stored.
         Conflict: the person is deleted.
     """
     _is_there(person)
+    text.name(name)
     if scope not in KEY_SCOPES:
         raise Invalid(f"scope: one of {', '.join(KEY_SCOPES)}.", field="scope")
     if project_id is not None and session.get(Project, project_id) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from app import storable
 from app.errors import Invalid
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
@@ -19,8 +20,19 @@ def email(value: str) -> str:
         Invalid: it is no address.
     """
     value = value.strip().lower()
-    if not _EMAIL.fullmatch(value) or _unstorable(value):
+    if not _EMAIL.fullmatch(value) or storable.fault(value):
         raise Invalid("email: write an address as name@host.", field="email")
+    return value
+
+
+def name(value: str) -> str:
+    """The name of a person or a key, as it came.
+
+    Raises:
+        Invalid: it cannot be stored.
+    """
+    if problem := storable.fault(value):
+        raise Invalid(f"name: {problem}.", field="name")
     return value
 
 
@@ -30,16 +42,9 @@ def password(value: str) -> str:
     Raises:
         Invalid: shorter or longer than what is accepted.
     """
-    if not SHORTEST_PASSWORD <= len(value) <= LONGEST_PASSWORD or _unstorable(value):
+    if not SHORTEST_PASSWORD <= len(value) <= LONGEST_PASSWORD or storable.fault(value):
         raise Invalid(
             f"password: {SHORTEST_PASSWORD} to {LONGEST_PASSWORD:,} characters.",
             field="password",
         )
     return value
-
-
-def _unstorable(value: str) -> bool:
-    try:
-        return "\x00" in value or not value.encode()
-    except UnicodeEncodeError:
-        return True

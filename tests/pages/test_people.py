@@ -94,6 +94,19 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(cast: Cast, app) -> N
     assert script.get(f"/api/v1/projects/{cast.project_id}").status_code == 401
 
 
+def test_a_name_that_cannot_be_stored_is_told_beside_its_field(cast: Cast) -> None:
+    key = cast.owner.submit("/keys", {"name": "a\0b", "scope": "annotator", "project_id": ""})
+    person = {
+        "email": "nul@example.com",
+        "name": "a\0b",
+        "role": "member",
+        "password": "long enough",
+    }
+    for answer in (key, cast.admin.submit("/people", person)):
+        assert answer.status_code == 422
+        assert "contains a NUL character" in answer.text
+
+
 def test_nobody_makes_a_key_for_a_project_they_do_not_see(cast: Cast) -> None:
     form = {"name": "spy", "scope": "admin", "project_id": str(cast.project_id)}
     answer = cast.stranger.submit("/keys", form)
