@@ -1,6 +1,6 @@
 """Runs the engine's benchmarks and prints their table.
 
-    python -m bench                       all of it (about two hours on 2 cores)
+    python -m bench                       all of it (about an hour on 2 quiet cores)
     python -m bench scoring --repeats 5   or another of NAMES below
     python -m bench --small               that it runs: the tests' tiny model, few pairs
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="default: all")
     parser.add_argument("--model", help="folder or hub name; default: SmolLM2-135M's shape")
     parser.add_argument("--small", action="store_true", help="tiny model, few pairs")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2, help="turns that each contender takes")
     parser.add_argument("--shape", action="append", help="for scoring and training")
     parser.add_argument("--prompts-n", type=int, help="for entropy: how many prompts")
     parser.add_argument("--prompts", type=Path, help='for agreement: JSON Lines with "prompt"')
@@ -56,16 +56,16 @@ def _runs(given: argparse.Namespace) -> dict[str, Callable[[], Iterable[Contest]
     count = 8 if small else 24
     return {
         "scoring": lambda: scoring.run(model, small, repeats, count, shapes),
-        "training": lambda: training.run(model, small, repeats, 8 if small else 16, shapes),
+        "training": lambda: training.run(model, small, repeats, 8, shapes),
         "generation": lambda: generation.run(model, small, repeats, [8] if small else [64, 256]),
         "entropy": lambda: generation.entropy(
-            model, small, min(repeats, 2), given.prompts_n or (4 if small else 256)
+            model, small, min(repeats, 1), given.prompts_n or (4 if small else 256)
         ),
         "scaling": lambda: scaling.run(
             model,
             small,
             [16, 64] if small else [64, 256, 1_024, 4_096],
-            [16, 32] if small else [64, 256, 1_024, 2_048],
+            [16, 32] if small else [64, 512, 2_048],
         ),
         "ablation": lambda: ablation.run(
             model, small, repeats, shapes or ["96 + 2 × 48", "ragged 96 + 2 × 48"]

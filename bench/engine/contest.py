@@ -153,16 +153,28 @@ def peak_memory(work: Callable[..., object], *args: Any) -> float | None:
 
     None where the machine had not that much: the rest of the contest goes on.
     """
+    try:
+        return alone(work, *args)[1]
+    except BrokenProcessPool:
+        return None
+
+
+def alone(work: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """What `work(*args)` gives in a process of its own, and the MiB it needed at its peak.
+
+    Raises:
+        BrokenProcessPool: the process died, as where memory ran out.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(_peak, work, *args).result()
-        except BrokenProcessPool:
-            return None
+        return pool.submit(_and_peak, work, *args).result()
 
 
-def _peak(work: Callable[..., object], *args: Any) -> float:
-    work(*args)
+def _and_peak(work: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    return work(*args), _peak()
+
+
+def _peak() -> float:
     status = Path("/proc/self/status")
     if status.is_file():
         # Not ru_maxrss, which a child inherits: it would be the parent's peak.

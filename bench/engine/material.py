@@ -64,6 +64,11 @@ def policy(model: str | None, small: bool, dtype: str) -> Policy:
     return load(model or (small_folder() if small else smol_folder()), dtype=dtype)
 
 
+def some(count: int, shape: str) -> int:
+    """Fewer pairs where they are long."""
+    return max(4, count // 4) if SHAPES[shape][0] > 256 else count
+
+
 def pairs(policy: Policy, count: int, shape: str, seed: int = 0) -> list[Pair]:
     """Pairs of random token ids in one of `SHAPES`."""
     prompt, completion, ragged = SHAPES[shape]

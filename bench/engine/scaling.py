@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import activedpo as ad
-from activedpo.types import Preference
-from bench.engine.contest import Contest, peak_memory
+from activedpo.loading import Policy
+from activedpo.types import Pair, Preference
+from bench.engine.contest import Contest, alone
 from bench.engine.material import pairs, policy
 
 SHAPE = "12 + 2 × 20"
+Work = Callable[[Policy, Sequence[Pair]], object]
+Which = tuple[str | None, bool]
 
 
 def run(
@@ -25,27 +27,31 @@ def run(
     ]
 
 
-def _series(name: str, which: tuple[str | None, bool], sizes: Sequence[int], work: Any) -> Contest:
+def _series(name: str, which: Which, sizes: Sequence[int], work: Work) -> Contest:
+    """Each size in a process of its own, which tells its time and its peak."""
     contest = Contest(f"cost of {name} against size", "pairs/s", sizes[-1], f"{sizes[-1]} pairs")
     each, memory = {}, {}
-    work(which, sizes[0])
     for size in sizes:
-        started = time.perf_counter()
-        work(which, size)
-        contest.seconds[f"{size} pairs"] = [(time.perf_counter() - started) * sizes[-1] / size]
-        each[size] = contest.seconds[f"{size} pairs"][0] / sizes[-1]
-    for size in (sizes[0], sizes[-1]):
-        memory[size] = peak_memory(work, which, size)
+        seconds, memory[size] = alone(timed, which, work, size)
+        each[size] = seconds / size
+        contest.seconds[f"{size} pairs"] = [each[size] * sizes[-1]]
     contest.extra |= {"seconds_a_pair": each, "peak_mib": memory}
     return contest
 
 
-def score(which: tuple[str | None, bool], size: int) -> None:
-    scored = policy(*which, "bfloat16")
-    ad.score_pairs(scored, pairs(scored, size, SHAPE))
-
-
-def train(which: tuple[str | None, bool], size: int) -> None:
+def timed(which: Which, work: Work, size: int) -> float:
+    """Seconds of `work` on so many pairs, model and pairs at hand, after a few to warm up."""
     start = policy(*which, "bfloat16")
-    labels = [Preference(pair) for pair in pairs(start, size, SHAPE)]
-    ad.train_dpo(start, labels, lora=8, epochs=1)
+    chosen = pairs(start, size, SHAPE)
+    work(start, chosen[:8])
+    started = time.perf_counter()
+    work(start, chosen)
+    return time.perf_counter() - started
+
+
+def score(scored: Policy, chosen: Sequence[Pair]) -> None:
+    ad.score_pairs(scored, chosen)
+
+
+def train(start: Policy, chosen: Sequence[Pair]) -> None:
+    ad.train_dpo(start, [Preference(pair) for pair in chosen], lora=8, epochs=1)

@@ -17,7 +17,7 @@ from activedpo.packing import plain_logprobs
 from activedpo.scoring import pair_rows, score_rows
 from activedpo.types import Tokens
 from bench.engine.contest import Contest, matmul_rate
-from bench.engine.material import SHAPES, pairs, policy
+from bench.engine.material import SHAPES, pairs, policy, some
 
 
 def run(
@@ -25,7 +25,7 @@ def run(
 ) -> Iterator[Contest]:
     """Pairs/s of one pass of the policy over a pool, in float32 and bfloat16."""
     return (
-        _one(policy(model, small, dtype), dtype, shape, repeats, count)
+        _one(policy(model, small, dtype), dtype, shape, repeats, some(count, shape))
         for dtype in ("float32", "bfloat16")
         for shape in shapes or SHAPES
     )
@@ -33,17 +33,8 @@ def run(
 
 def _one(scored: Policy, dtype: str, shape: str, repeats: int, count: int) -> Contest:
     encoded = encode_pairs(scored, pairs(scored, count, shape))
-    rows = pair_rows(encoded)
     contest = Contest(f"scoring {shape}, {dtype}", "pairs/s", count, "packed rows")
-    contest.run(
-        {
-            "packed rows": lambda: score_rows(scored, rows),
-            "one at a time": lambda: one_at_a_time(scored, encoded),
-            "batches, padded": lambda: padded(scored, encoded),
-            "trl reference pass": trl_pass(scored, encoded),
-        },
-        repeats,
-    )
+    contest.run(contenders(scored, encoded), repeats, contenders(scored, encoded[:4]).values())
     needed = flops(scored, encoded)
     limit = matmul_rate(scored.base)
     rate = contest.rate("packed rows") / count / limit
@@ -51,6 +42,17 @@ def _one(scored: Policy, dtype: str, shape: str, repeats: int, count: int) -> Co
     contest.extra["share_with_attention"] = (needed + attention_flops(scored, encoded)) * rate
     contest.extra["matmul_gflops"] = limit / 1e9
     return contest
+
+
+def contenders(scored: Policy, encoded: Sequence[EncodedPair]) -> dict[str, Callable[[], object]]:
+    """Ours and the usual ways, each over these pairs."""
+    rows = pair_rows(encoded)
+    return {
+        "packed rows": lambda: score_rows(scored, rows),
+        "one at a time": lambda: one_at_a_time(scored, encoded),
+        "batches, padded": lambda: padded(scored, encoded),
+        "trl reference pass": trl_pass(scored, encoded),
+    }
 
 
 def one_at_a_time(scored: Policy, encoded: Sequence[EncodedPair]) -> list[float]:
