@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from activedpo.oracles import Oracle
 
 WORK, OUTCOME = Wire(EvaluateWork), Wire(EvaluateOutcome)
-MOST_PROMPTS = 64
-"""Prompts asked in one evaluation."""
-
 TEMPERATURE = 0.25
 """Of the samples that are compared (arXiv 2402.08114)."""
 
@@ -38,13 +35,14 @@ def load(session: Session, run: Run) -> EvaluateWork:
     round = session.get_one(Round, run.round_id)
     project = session.get_one(Project, run.project_id)
     policy = session.get(Policy, round.policy_out_id) if round.policy_out_id else None
-    prompts = _prompts(session, project, "eval", MOST_PROMPTS)
+    most = int(project.generation.get("eval_prompts", 64))  # a project older than the setting
+    prompts = _prompts(session, project, "eval", most)
     return EvaluateWork(
         setting=dataclasses.replace(
             models.setting_of(project, round, policy),
             seed=project.seed,  # the same in every round: the curve compares like with like
         ),
-        prompts=prompts or _prompts(session, project, "train", MOST_PROMPTS),
+        prompts=prompts or _prompts(session, project, "train", most),
         held_out=bool(prompts),
         generation=project.generation,
         judge=judges.opened(project.judge),

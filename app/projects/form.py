@@ -34,6 +34,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "generation.entropy_samples": int,
     "generation.prune": _optional(_quantiles),
     "generation.near_duplicates": _optional(float),
+    "generation.eval_prompts": int,
     "acquisition": str,
     "cold_start": str,
     "batch_size": int,

@@ -66,7 +66,8 @@ class Generation(Strict):
     ``prune``: [low, high] quantiles of the pool's perplexity between which a pair is asked about
     first; ``near_duplicates``: so are pairs whose completions are at most this alike (Jaccard of
     word trigrams). What they leave out is taken when nothing else is left; the audit share is
-    drawn from the whole pool.
+    drawn from the whole pool. ``eval_prompts``: how many prompts an evaluation asks at the most,
+    those of split "eval" first.
     """
 
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 128
@@ -78,6 +79,7 @@ class Generation(Strict):
     batch_tokens: Count | None = None
     prune: Quantiles | None = None
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    eval_prompts: Annotated[int, Field(ge=1, le=4_096)] = 64
 
 
 class Training(Strict):
