@@ -7,6 +7,8 @@ from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import (
     ApiKey,
     Identity,
+    Invitation,
+    InvitationUse,
     Membership,
     Person,
     RecoveryCode,
@@ -26,6 +28,8 @@ __all__ = [
     "Event",
     "GoldPair",
     "Identity",
+    "Invitation",
+    "InvitationUse",
     "KeptAnswer",
     "Membership",
     "Oracle",

@@ -39,8 +39,9 @@ BEFORE_SET_UP = frozenset(
     }
 )
 
-Need = Literal["view", "label", "manage"]
+Need = Literal["view", "label", "review", "manage", "own"]
 MANAGERS = ("owner", "admin")
+REVIEWERS = (*MANAGERS, "reviewer")
 
 
 @dataclass(frozen=True)
@@ -213,9 +214,19 @@ def role_in(session: Session, person_id: uuid.UUID, project_id: uuid.UUID) -> st
 
 def may(actor: Actor, role: str | None, need: Need) -> bool:
     """Whether an actor with ``role`` in a project (None: no member) may do ``need`` there."""
-    if need == "manage":
-        return actor.scope == "admin" and (actor.person.role == "admin" or role in MANAGERS)
-    return True
+    if need in ("view", "label"):
+        return True
+    if need == "review":  # an answer to a pair: a key that is for labelling gives it as well
+        return actor.scope != "oracle" and (actor.person.role == "admin" or role in REVIEWERS)
+    wanted = MANAGERS if need == "manage" else ("owner",)
+    return actor.scope == "admin" and (actor.person.role == "admin" or role in wanted)
+
+
+_NEEDED = {
+    "review": "a reviewer, admin or owner of the project",
+    "manage": "an owner or admin of the project, and an admin-scoped key",
+    "own": "the owner of the project, and an admin-scoped key",
+}
 
 
 def project_for(session: Session, actor: Actor, project_id: uuid.UUID, need: Need) -> Project:
@@ -235,5 +246,5 @@ def project_for(session: Session, actor: Actor, project_id: uuid.UUID, need: Nee
     if role is None and actor.person.role != "admin":
         raise missing
     if not may(actor, role, need):
-        raise Forbidden("This needs an owner or admin of the project, and an admin-scoped key.")
+        raise Forbidden(f"This needs {_NEEDED[need]}.")
     return project

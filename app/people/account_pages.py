@@ -14,8 +14,9 @@ from app.database import Db
 from app.errors import Problem
 from app.people import actions, queries, second_factor, sessions
 from app.people.access import COOKIE, Actor, second_step_wanted
-from app.people.api import place_of, set_cookie
+from app.people.api import set_cookie
 from app.people.door import door, speak
+from app.people.requests import place_of
 from app.web import Checked, PageActor, Posted, go, render, safe_next, same_origin, text
 
 router = APIRouter(include_in_schema=False)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid, NotFound
 from app.language import _, languages
-from app.people import passwords, text
+from app.people import passwords, roles, text
 from app.people.access import now, token_hash
 from app.people.models import KEY_SCOPES, PROJECT_ROLES, ApiKey, Membership, Person
 from app.people.sessions import sign_out_everywhere
@@ -199,11 +199,14 @@ def add_member(
 
     Raises:
         Invalid: an unknown role.
+        Forbidden: it, or the role that the person has now, is more than that of ``by``.
         Conflict: the project would be left without an owner, or the person is deleted.
     """
     _is_there(person)
     if role not in PROJECT_ROLES:
         raise Invalid(f"role: one of {', '.join(PROJECT_ROLES)}.", field="role")
+    roles.check_gives(session, by, project.id, role)
+    _check_reaches(session, by, project.id, person.id)
     if role != "owner":
         _keep_an_owner(session, project, person.id)
     session.execute(
@@ -229,15 +232,57 @@ def remove_member(
 
     Raises:
         NotFound: the person is no member.
+        Forbidden: the person's role is more than that of ``by``.
         Conflict: the project would be left without an owner.
     """
     member = session.get(Membership, (project.id, person_id))
     if member is None:
         raise NotFound("This person is not a member of the project.")
+    _check_reaches(session, by, project.id, person_id)
     _keep_an_owner(session, project, person_id)
     session.delete(member)
     session.flush()
     record(session, "member.removed", project_id=project.id, person_id=by, member=str(person_id))
+
+
+def hand_over(session: Session, project: Project, person_id: uuid.UUID, by: Person) -> None:
+    """Make a member the owner; ``by``, where they own the project, stays as its admin.
+
+    Raises:
+        Forbidden: ``by`` neither owns the project nor administers the site.
+        NotFound: the person is no member.
+        Conflict: they own it already, or are not active.
+    """
+    roles.check_gives(session, by.id, project.id, "owner")
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    member = session.get(Membership, (project.id, person_id), populate_existing=True)
+    if member is None:
+        raise NotFound("This person is not a member of the project.")
+    if member.role == "owner":
+        raise Conflict("This person owns the project already.")
+    if not session.get_one(Person, person_id).active:
+        raise Conflict("This person is not active: the project would have no owner who can act.")
+    member.role = "owner"
+    own = session.get(Membership, (project.id, by.id), populate_existing=True)
+    if own is not None and own.role == "owner":
+        own.role = "admin"
+    session.flush()
+    record(
+        session,
+        "project.handed_over",
+        project_id=project.id,
+        person_id=by.id,
+        member=str(person_id),
+    )
+
+
+def _check_reaches(
+    session: Session, by: uuid.UUID | None, project_id: uuid.UUID, person_id: uuid.UUID
+) -> None:
+    """Nobody changes the membership of who has more than they; of themselves they may."""
+    member = session.get(Membership, (project_id, person_id))
+    if member is not None and by != person_id:
+        roles.check_gives(session, by, project_id, member.role)
 
 
 def _keep_an_owner(session: Session, project: Project, leaving: uuid.UUID) -> None:

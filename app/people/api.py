@@ -21,14 +21,16 @@ from app.database import Db
 from app.errors import Forbidden, Invalid
 from app.idempotency.route import Once, OnceRoute
 from app.paging import Paged
-from app.people import actions, queries, second_factor, sessions, throttle
+from app.people import actions, invitation_api, queries, second_factor, sessions, throttle
 from app.people.access import COOKIE, CurrentActor, project_for
 from app.people.door import speak
 from app.people.models import ApiKey, Person
+from app.people.requests import place_of
 from app.settings import get_settings
 from app.storable import Text
 
 router = APIRouter(prefix="/api/v1", tags=["people"], route_class=OnceRoute)
+router.include_router(invitation_api.router)
 
 Name = Annotated[Text, Field(max_length=200)]
 Scope = Literal["admin", "annotator", "oracle"]
@@ -103,11 +105,6 @@ class MemberBody(Body):
     person: uuid.UUID | None = None
     email: Annotated[Text, Field(max_length=254)] | None = None
     role: ProjectRole = "annotator"
-
-
-def place_of(request: Request) -> str:
-    """The address a request comes from, for limits."""
-    return request.client.host if request.client else "unknown"
 
 
 def set_cookie(response: Response, new: sessions.NewSession) -> None:
@@ -310,3 +307,10 @@ def remove_member(project_id: uuid.UUID, person_id: uuid.UUID, actor: CurrentAct
     """End a membership; what the person labelled stays."""
     project = project_for(db, actor, project_id, "manage")
     actions.remove_member(db, project, person_id, actor.person.id)
+
+
+@router.post("/projects/{project_id}/members/{person_id}/owner", status_code=204)
+def hand_over(project_id: uuid.UUID, person_id: uuid.UUID, actor: CurrentActor, db: Db) -> None:
+    """Make a member the owner; who owned the project stays as its admin (owners)."""
+    project = project_for(db, actor, project_id, "own")
+    actions.hand_over(db, project, person_id, actor.person)

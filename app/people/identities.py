@@ -10,13 +10,13 @@ import hashlib
 import uuid
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Forbidden, Problem
 from app.people import actions, text
 from app.people.access import now
-from app.people.models import Identity, Person
+from app.people.models import ApiKey, Identity, Person, RecoveryCode, SecondFactor, SignIn
 from app.people.oidc import Claims
 from app.rounds.events import record
 from app.settings import get_settings
@@ -33,8 +33,11 @@ class NoRoleError(Forbidden):
         self.person_id = person_id
 
 
-def person_for(session: Session, who: Claims) -> Person:
+def person_for(session: Session, who: Claims, *, invited: bool = False) -> Person:
     """The person that these claims are of, with the role that their groups give them now.
+
+    Args:
+        invited: they hold an open invitation, so an account is made whatever the settings say.
 
     Raises:
         NoRoleError: roles come from groups, and theirs give none.
@@ -51,7 +54,7 @@ def person_for(session: Session, who: Claims) -> Person:
     if get_settings().oidc_roles and role is None:
         raise NoRoleError(person.id if person else None)
     if person is None:
-        person = _created(session, who, role)
+        person = _created(session, who, role, invited=invited)
     if not person.active or person.deleted_at is not None:
         raise Forbidden("This account is not active. Ask whoever runs this server.")
     if identity is None:
@@ -92,8 +95,8 @@ def _address(who: Claims) -> str | None:
         return None
 
 
-def _created(session: Session, who: Claims, role: str | None) -> Person:
-    if not get_settings().oidc_create_people:
+def _created(session: Session, who: Claims, role: str | None, *, invited: bool) -> Person:
+    if not (invited or get_settings().oidc_create_people):
         raise Forbidden(
             "There is no account for you here. An admin can make one with your e-mail address."
         )
@@ -108,8 +111,23 @@ def _made_up(who: Claims) -> str:
 
 
 def _tied(session: Session, who: Claims, person: Person) -> Identity:
+    if not person.email_proven:
+        _end_credentials(session, person)
     identity = Identity(person_id=person.id, issuer=who.issuer, subject=who.subject)
     session.add(identity)
     session.flush()
     record(session, "identity.tied", person=str(person.id))
     return identity
+
+
+def _end_credentials(session: Session, person: Person) -> None:
+    """End every way into an account whose address somebody claimed without a proof.
+
+    Whoever made it may not be whom the provider vouches for: they must not stay inside.
+    """
+    person.password_hash, person.email_proven = None, True
+    for table in (SignIn, SecondFactor, RecoveryCode):
+        session.execute(delete(table).where(table.person_id == person.id))
+    for key in session.scalars(select(ApiKey).where(ApiKey.person_id == person.id)):
+        actions.revoke_key(session, key)
+    record(session, "person.credentials_ended", person=str(person.id))

@@ -19,7 +19,8 @@ class Person(Identified, Base):
     ``language`` None is what their browser asks for.
 
     Of who was deleted (``deleted_at``) the row stays, without name and address, since their
-    labels refer to it.
+    labels refer to it. ``email_proven``: an admin or the identity provider says that the address
+    is theirs; who came by an invitation has said so themselves.
     """
 
     __tablename__ = "people"
@@ -33,6 +34,7 @@ class Person(Identified, Base):
     role: Mapped[str] = mapped_column(default="member")
     password_hash: Mapped[str | None]
     language: Mapped[str | None]
+    email_proven: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     active: Mapped[bool] = mapped_column(default=True)
     deactivated_at: Mapped[dt.datetime | None]
     deleted_at: Mapped[dt.datetime | None]
@@ -137,3 +139,53 @@ class RecoveryCode(Identified, Base):
     person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
     code_hash: Mapped[str]
     used_at: Mapped[dt.datetime | None]
+
+
+class Invitation(Identified, Base):
+    """A link that lets people in, each with ``role``: into a project, or, without one, the site.
+
+    Only the hash of its token is kept. ``email``: whom alone it is for. It lets ``uses_allowed``
+    people in, until ``expires_at``, and while whoever made it may give the role.
+    """
+
+    __tablename__ = "invitations"
+    __table_args__ = (
+        CheckConstraint("uses BETWEEN 0 AND uses_allowed", name="uses"),
+        CheckConstraint("uses_allowed BETWEEN 1 AND 1000", name="uses_allowed"),
+        CheckConstraint(
+            "role IN ('owner', 'admin', 'reviewer', 'annotator', 'oracle')"
+            " AND project_id IS NOT NULL OR role IN ('admin', 'member') AND project_id IS NULL",
+            name="role",
+        ),
+        CheckConstraint("email = lower(email)", name="email_lower"),
+        Index("ix_invitations_project_id", "project_id", "id"),
+    )
+
+    project_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE")
+    )
+    role: Mapped[str]
+    email: Mapped[str | None]
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    uses: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    uses_allowed: Mapped[int] = mapped_column(default=1, server_default=text("1"))
+    expires_at: Mapped[dt.datetime]
+    revoked_at: Mapped[dt.datetime | None]
+    created_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("people.id", ondelete="SET NULL")
+    )
+
+
+class InvitationUse(Base):
+    """Who came by an invitation: nobody twice by the same one."""
+
+    __tablename__ = "invitation_uses"
+    __table_args__ = (Index("ix_invitation_uses_person_id", "person_id"),)
+
+    invitation_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("invitations.id", ondelete="CASCADE"), primary_key=True
+    )
+    person_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

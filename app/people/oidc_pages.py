@@ -9,11 +9,12 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.database import Db
 from app.errors import NotFound, Problem
-from app.people import identities, oidc, sessions, throttle
+from app.people import identities, invitation_pages, oidc, sessions, throttle
 from app.people.access import COOKIE
 from app.people.account_pages import code_page
-from app.people.api import place_of, set_cookie
+from app.people.api import set_cookie
 from app.people.door import door
+from app.people.requests import place_of, site_of
 from app.settings import get_settings
 from app.web import go, safe_next
 
@@ -24,8 +25,7 @@ PATH = "/sign-in/oidc"
 
 def _redirect_uri(request: Request) -> str:
     """Where the provider sends people back to: an address that it has been told of."""
-    site = get_settings().public_url or str(request.base_url)
-    return site.rstrip("/") + PATH + "/callback"
+    return site_of(request) + PATH + "/callback"
 
 
 def _configured() -> None:
@@ -86,7 +86,8 @@ def _came_back(request: Request, db: Db) -> Response:
     begun = request.cookies.get(BEGUN_COOKIE, "")
     answer = dict(request.query_params)
     who, onward = oidc.finish(begun, _redirect_uri(request), answer)
-    person = identities.person_for(db, who)
+    invited = invitation_pages.is_invited(request, db)
+    person = identities.person_for(db, who, invited=invited)
     try:
         new = sessions.sign_in_as(db, person, request.cookies.get(COOKIE))
     except sessions.SecondStepNeeded as step:

@@ -14,11 +14,12 @@ from app.database import Db
 from app.errors import Problem
 from app.language import languages
 from app.paging import Page
-from app.people import account_pages, actions, oidc_pages, queries, sessions
+from app.people import account_pages, actions, invitation_pages, oidc_pages, queries, sessions
 from app.people.access import COOKIE, Actor, actor_of_cookie, project_for
-from app.people.api import clear_cookie, place_of, set_cookie
+from app.people.api import clear_cookie, set_cookie
 from app.people.door import door, speak
 from app.people.models import ApiKey, Person
+from app.people.requests import place_of
 from app.projects.models import Project
 from app.projects.queries import visible_projects
 from app.web import Checked, PageActor, Posted, errors_of, go, render, safe_next, same_origin, text
@@ -26,6 +27,7 @@ from app.web import Checked, PageActor, Posted, errors_of, go, render, safe_next
 router = APIRouter(include_in_schema=False)
 router.include_router(account_pages.router)
 router.include_router(oidc_pages.router)
+router.include_router(invitation_pages.router)
 
 SCOPES = {
     "annotator": "Label: claim pairs and answer them",
@@ -109,8 +111,28 @@ def add_person(request: Request, actor: PageActor, form: Posted, db: Db) -> Resp
     return go("/people", "person-added")
 
 
+@router.post("/people/invitations")
+def invite(request: Request, actor: PageActor, form: Posted, db: Db) -> Response:
+    """Make a link to an account here; this answer is the only one that ever shows it."""
+    actor.require_admin()
+    blank = {"email": "", "name": "", "role": "member"}
+    try:
+        link = invitation_pages.made(request, db, None, actor.person, form)
+    except Problem as problem:
+        db.rollback()
+        return _people(request, db, blank, {}, problem.status, refused=problem.detail)
+    return _people(request, db, blank, {}, link=link)
+
+
 def _people(
-    request: Request, db: Session, v: dict[str, str], errors: dict[str, str], status: int = 200
+    request: Request,
+    db: Session,
+    v: dict[str, str],
+    errors: dict[str, str],
+    status: int = 200,
+    *,
+    link: str | None = None,
+    refused: str | None = None,
 ) -> HTMLResponse:
     everybody = Page(MOST_PEOPLE).of(db, queries.people(), Person.id, lambda row: row)
     return render(
@@ -122,6 +144,12 @@ def _people(
         second=queries.with_second_factor(db),
         v=v,
         errors=errors,
+        invitations=invitation_pages.shown_of(db, None),
+        invited_to="/people/invitations",
+        invited_roles=list(invitation_pages.SITE_WORDS.items()),
+        days=invitation_pages.DAYS,
+        link=link,
+        refused=refused,
     )
 
 

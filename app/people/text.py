@@ -9,6 +9,7 @@ from app.errors import Invalid
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 8, 1000
+LONGEST_NAME = 200
 
 
 def email(value: str) -> str:
@@ -33,6 +34,18 @@ def name(value: str) -> str:
     """
     if problem := storable.fault(value):
         raise Invalid(f"name: {problem}.", field="name")
+    return value
+
+
+def given_name(value: str, longest: int = LONGEST_NAME) -> str:
+    """A name that has to be given, as it is stored: trimmed.
+
+    Raises:
+        Invalid: empty, too long, or it cannot be stored.
+    """
+    value = name(value).strip()
+    if not 1 <= len(value) <= longest:
+        raise Invalid(f"name: 1 to {longest} characters.", field="name")
     return value
 
 

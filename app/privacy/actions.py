@@ -19,6 +19,7 @@ from app.people.actions import change_person
 from app.people.models import (
     ApiKey,
     Identity,
+    Invitation,
     Membership,
     Person,
     RecoveryCode,
@@ -73,6 +74,11 @@ def delete_person(
     _may_go(session, person)
     projects = _projects(session, person.id)
     change_person(session, person, role="member", active=False)
+    session.execute(
+        update(Invitation)
+        .where(Invitation.email == person.email)
+        .values(email=None, revoked_at=func.coalesce(Invitation.revoked_at, func.now()))
+    )
     session.execute(
         update(Claim)
         .where(Claim.person_id == person.id, Claim.state == "live")

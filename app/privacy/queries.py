@@ -12,7 +12,16 @@ from sqlalchemy import Connection, Select, String, cast, or_, select
 from app.database import get_engine
 from app.labelling.models import Preference, PreferenceVersion
 from app.labelling.practice_models import PracticeResult
-from app.people.models import ApiKey, Identity, Membership, Person, SecondFactor, SignIn
+from app.people.models import (
+    ApiKey,
+    Identity,
+    Invitation,
+    InvitationUse,
+    Membership,
+    Person,
+    SecondFactor,
+    SignIn,
+)
 from app.projects.models import Project
 from app.quality.models import SetAside
 from app.rounds.models import Event
@@ -59,6 +68,11 @@ def _parts(person_id: uuid.UUID) -> dict[str, Select[*tuple[Any, ...]]]:
         )
         .join(Project, Project.id == Membership.project_id)
         .where(Membership.person_id == person_id),
+        "invitations": select(
+            Invitation.project_id, Invitation.role, Invitation.email, InvitationUse.created_at
+        )
+        .join(InvitationUse, InvitationUse.invitation_id == Invitation.id)
+        .where(InvitationUse.person_id == person_id),
         "set_asides": select(SetAside.project_id, SetAside.reason, SetAside.created_at).where(
             SetAside.person_id == person_id
         ),

@@ -18,6 +18,7 @@ from app.errors import Invalid, Problem
 from app.labelling import gold, withheld
 from app.paging import Page, Paged
 from app.people import actions as people
+from app.people import invitation_pages
 from app.people import queries as people_queries
 from app.people.access import Actor, may, project_for, role_in
 from app.people.models import Person
@@ -256,6 +257,28 @@ def add_member(
     return go(f"/projects/{project.id}/people", "member-added")
 
 
+@router.post("/projects/{project_id}/invitations")
+def invite(
+    request: Request, project_id: uuid.UUID, actor: PageActor, posted: Posted, db: Db
+) -> Response:
+    """Make a link into the project; this answer is the only one that ever shows it."""
+    project = project_for(db, actor, project_id, "manage")
+    try:
+        link = invitation_pages.made(request, db, project, actor.person, posted)
+    except Problem as problem:
+        db.rollback()
+        return _members(request, db, actor, project, refused=problem)
+    return _members(request, db, actor, project, link=link)
+
+
+@router.post("/projects/{project_id}/people/{person_id}/owner", dependencies=[Checked])
+def hand_over(project_id: uuid.UUID, person_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """Make a member the owner in one's own place."""
+    project = project_for(db, actor, project_id, "own")
+    people.hand_over(db, project, person_id, actor.person)
+    return go(f"/projects/{project.id}/people", "handed-over")
+
+
 @router.post("/projects/{project_id}/people/{person_id}/remove", dependencies=[Checked])
 def remove_member(
     project_id: uuid.UUID, person_id: uuid.UUID, actor: PageActor, db: Db
@@ -274,21 +297,36 @@ def _members(
     email: str = "",
     role: str = "annotator",
     problem: Problem | None = None,
+    *,
+    link: str | None = None,
+    refused: Problem | None = None,
 ) -> HTMLResponse:
+    wrong = problem or refused
+    given = invitation_pages.role_choices(db, actor, project)
     query = people_queries.members_of(project.id)
     found = Page(MOST_MEMBERS).of(db, query, Person.id, lambda row: row)["items"]
     return render(
         request,
         "projects/members.html",
-        problem.status if problem else 200,
+        wrong.status if wrong else 200,
         **shared(db, actor, project, "members"),
         members=[
             {"person": who, "role": member.role, "created_at": member.created_at}
             for member, who in found
         ],
+        owners=sum(member.role == "owner" for member, _ in found),
         email=email,
         role=role,
         error=problem.detail if problem else None,
+        roles=given,
+        reaches={role for role, _ in given} | {"oracle"},
+        owns=may(actor, role_in(db, actor.person.id, project.id), "own"),
+        invitations=invitation_pages.shown_of(db, project.id),
+        invited_to=f"/projects/{project.id}/invitations",
+        invited_roles=given,
+        days=invitation_pages.DAYS,
+        link=link,
+        refused=refused.detail if refused else None,
     )
 
 

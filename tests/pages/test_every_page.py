@@ -143,8 +143,9 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "key_id": uuid.uuid4(),
         "pair_id": uuid.uuid4(),
         "practice_id": uuid.uuid4(),
+        "invitation_id": uuid.uuid4(),
     }
-    of_the_door = {"/sign-in", "/sign-in/code", "/language"}  # no session yet: the origin counts
+    of_the_door = {"/sign-in", "/sign-in/code", "/language", "/invitation"}  # no session yet: the origin counts
     for path in set(forms) - of_the_door:
         verbs = {"verb": "cancel" if "round" in path else "deactivate", "what": "prompts"}
         filled = path.format(**{**names, **verbs})

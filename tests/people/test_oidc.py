@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from app.database import transaction
-from app.people import actions, oidc, oidc_pages, oidc_provider, second_factor
+from app.people import actions, invitations, oidc, oidc_pages, oidc_provider, second_factor
 from app.people.access import COOKIE
 from app.people.models import Identity, Person, SignIn
 from app.rounds.models import Event
@@ -460,3 +460,43 @@ def test_the_way_leads_nowhere_else(site: Site, provider: Provider, onward: str)
     browser = Browser(site())
     back = come_back(browser, provider.lets_in(begun(browser, onward), "ann"))
     assert back.headers["Location"] == "/projects"
+
+
+def test_who_is_invited_gets_an_account_where_others_get_none(
+    site: Site, provider: Provider
+) -> None:
+    app = site(oidc_create_people="0")
+    assert "There is no account for you here" in said(sign_in(Browser(app), provider))
+    boss = added("boss@example.com", "admin")
+    with transaction() as s:
+        _, token = invitations.invite(s, None, "member", s.get_one(Person, boss.id))
+    browser = Browser(app)
+    browser.get("/invitation", params={"link": token})
+    assert soup(browser.get("/invitation")).find("a", string="Sign in with Example") is not None
+    assert let_in(sign_in(browser, provider))
+    assert person().name == "Ann"
+
+
+def test_who_claimed_an_address_without_a_proof_loses_the_account_to_whose_it_is(
+    site: Site, provider: Provider
+) -> None:
+    """Else whoever holds a link could wait inside for the address's owner."""
+    app = site()
+    boss = added("boss@example.com", "admin")
+    with transaction() as s:
+        _, token = invitations.invite(s, None, "member", s.get_one(Person, boss.id))
+    thief = Browser(app)
+    thief.get("/invitation", params={"link": token})
+    data = {"name": "Thief", "email": "ann@example.com", "password": PASSWORD}
+    assert let_in(thief.post("/invitation", data=data))
+    with transaction() as s:
+        _, key = actions.add_key(s, person(), "admin")
+    assert let_in(sign_in(Browser(app), provider))
+    assert thief.get("/keys").headers["Location"].startswith("/sign-in")
+    assert not let_in(Browser(app).sign_in("ann@example.com"))
+    headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+    assert Browser(app).get("/api/v1/me", headers=headers).status_code == 401
+    assert person().email_proven
+    again = Browser(app)
+    assert let_in(sign_in(again, provider))  # from now on the address is theirs
+    assert again.get("/keys").status_code == 200

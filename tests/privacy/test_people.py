@@ -13,12 +13,12 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from app.database import transaction
-from app.errors import Conflict
+from app.errors import Conflict, Gone
 from app.labelling.models import Claim, Preference
 from app.main import create_app
 from app.people import actions as people
-from app.people import second_factor
-from app.people.models import Identity, Person
+from app.people import invitations, second_factor
+from app.people.models import Identity, Invitation, Person
 from app.people.sessions import _begin
 from app.privacy import actions
 from app.privacy.queries import everything_about
@@ -205,3 +205,21 @@ def test_the_command_line_exports_and_deletes(world) -> None:
     done = _run("user", "delete", "ann@example.org", "--yes", "--json")
     assert json.loads(done.stdout)["id"] == str(ann)
     assert _run("user", "export", "ann@example.org").returncode == 1
+
+
+def test_an_invitation_forgets_whom_it_was_for(world, database: Engine) -> None:
+    it = world(1)
+    with transaction() as s:
+        boss = people.add_person(s, "boss@example.org", "Boss", "admin")
+        project = s.get_one(Project, it.project.id)
+        email = "ann@example.org"
+        used, _ = invitations.invite(s, project, "reviewer", boss, email=email)
+        unused, token = invitations.invite(s, project, "reviewer", boss, email=email)
+        invitations.accept(s, used, s.get_one(Person, it.person("ann")))
+    assert [one["role"] for one in data_of(it.person("ann"))["invitations"]] == ["reviewer"]
+    delete(it, "ann")
+    assert "ann@example.org" not in everything_stored(database)
+    with transaction() as s:  # it was for one address, and is not for anybody now
+        assert s.get_one(Invitation, unused.id).revoked_at is not None
+        with pytest.raises(Gone):
+            invitations.opened(s, token, "a place")

@@ -21,7 +21,7 @@ from app.oracles import actions as oracles
 from app.oracles import webhooks
 from app.oracles.models import Delivery
 from app.oracles.schema import Sentiment
-from app.people import actions, throttle
+from app.people import actions, invitations, throttle
 from app.people.access import COOKIE, CSRF_HEADER
 from app.people.models import Person
 from app.people.sessions import _begin
@@ -31,7 +31,7 @@ from app.projects.models import Pair, Project, Prompt
 from app.rounds import actions as rounds
 
 SITE = "http://testserver"
-PEOPLE = ("admin", "owner", "annotator", "oracle", "stranger")
+PEOPLE = ("admin", "owner", "manager", "reviewer", "annotator", "oracle", "stranger")
 
 
 @dataclass
@@ -64,11 +64,15 @@ def build() -> World:
         lone = _person(session, world, "lone")
         own = _project(session, cast["owner"], "Own")
         other = _project(session, lone, "Other")
+        actions.add_member(session, own, cast["manager"], "admin")
+        actions.add_member(session, own, cast["reviewer"], "reviewer")
         actions.add_member(session, own, cast["annotator"], "annotator")
         actions.add_member(session, own, cast["oracle"], "oracle")
         for name, person, scope, only in (
             ("admin", cast["admin"], "admin", None),
             ("owner", cast["owner"], "admin", None),
+            ("manager", cast["manager"], "admin", None),
+            ("reviewer", cast["reviewer"], "admin", None),
             ("annotator", cast["annotator"], "annotator", None),
             ("oracle", cast["oracle"], "oracle", None),
             ("stranger", cast["stranger"], "admin", None),
@@ -76,8 +80,8 @@ def build() -> World:
             ("owner, key of another project", cast["owner"], "admin", other.id),
         ):
             _, world.keys[name] = actions.add_key(session, person, scope, name, only)
-        world.own = _ids(session, own, cast["annotator"])
-        world.other = _ids(session, other, lone)
+        world.own = _ids(session, own, cast["annotator"], cast["owner"])
+        world.other = _ids(session, other, lone, lone)
     return world
 
 
@@ -116,7 +120,7 @@ def _project(session: Session, owner: Person, name: str) -> Project:
     return project
 
 
-def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str]:
+def _ids(session: Session, project: Project, annotator: Person, owner: Person) -> dict[str, str]:
     round = rounds.open_round(session, project, None)
     held, answered = labelling.claim_pairs(session, project, annotator.id, 2)
     preference, _ = labelling.prefer(
@@ -133,7 +137,10 @@ def _ids(session: Session, project: Project, annotator: Person) -> dict[str, str
     delivery = Delivery(webhook_id=webhook.id, kind="round.done", payload={}, state="dead")
     session.add(delivery)
     session.flush()
+    invitation, token = invitations.invite(session, project, "annotator", owner, uses=1000)
     return {
+        "invitation_id": str(invitation.id),
+        "invitation_token": token,
         "project_id": str(project.id),
         "round_id": str(round.id),
         "claim_id": str(held.claim.id),

@@ -16,7 +16,9 @@ Who = Literal[
     "site",
     "view",
     "label",
+    "review",
     "manage",
+    "own",
     "holder",
     "mine",
     "keymaker",
@@ -31,7 +33,9 @@ session    whoever has a session: no key will do
 site       admins of the site
 view       members of the project, whatever their role and scope
 label      the same
+review     owners, admins and reviewers of the project, whatever their scope but an oracle's
 manage     owners and admins of the project with an admin-scoped way in; site admins
+own        owners of the project with an admin-scoped way in; site admins
 holder     the person whose claim or preference it is, and nobody else at all
 keymaker   members of the project with an admin-scoped way in; site admins
 whole      whoever has a session, or a key that is narrowed in nothing
@@ -86,6 +90,17 @@ API: dict[str, Rule] = {
     "GET /api/v1/projects/{project_id}/members": Rule("manage"),
     "POST /api/v1/projects/{project_id}/members": Rule("manage", {"email": "stranger@example.com"}),
     "DELETE /api/v1/projects/{project_id}/members/{person_id}": Rule("manage"),
+    "POST /api/v1/projects/{project_id}/members/{person_id}/owner": Rule("own"),
+    "GET /api/v1/projects/{project_id}/invitations": Rule("manage"),
+    "POST /api/v1/projects/{project_id}/invitations": Rule("manage", {"role": "reviewer"}),
+    "DELETE /api/v1/projects/{project_id}/invitations/{invitation_id}": Rule("manage"),
+    "GET /api/v1/invitations": Rule("site"),
+    "POST /api/v1/invitations": Rule("site", {"role": "member"}),
+    "DELETE /api/v1/invitations/{invitation_id}": Rule("site"),
+    "POST /api/v1/invitations/accept": Rule(
+        "open", {"token": "x", "email": "x@example.com", "name": "X", "password": "long enough"}
+    ),
+    "POST /api/v1/invitations/join": Rule("whole", {"token": "{invitation_token}"}),
     "POST /api/v1/projects": Rule("site", {"name": "new"}),
     "GET /api/v1/projects": Rule("signed"),
     "GET /api/v1/projects/{project_id}": Rule("view"),
@@ -151,6 +166,11 @@ PAGES: dict[str, Rule] = {
     "GET /people": Rule("site"),
     "POST /people": Rule("site", {"email": "new@example.com", "role": "member"}),
     "POST /people/{person_id}/{verb}": Rule("site"),
+    "GET /invitation": Rule("open"),
+    "POST /invitation": Rule("open", {"name": "X", "email": "x@example.com", "password": "x"}),
+    "POST /invitation/join": Rule("signed"),
+    "POST /people/invitations": Rule("site", {"role": "member", "days": "7", "uses": "1"}),
+    "POST /people/invitations/{invitation_id}/revoke": Rule("site"),
     "GET /sign-in/oidc": Rule("open"),
     "GET /sign-in/oidc/callback": Rule("open"),
     "POST /sign-in/code": Rule("open", {"ticket": "none", "code": "123456"}),
@@ -181,6 +201,11 @@ PAGES: dict[str, Rule] = {
         "manage", {"email": "stranger@example.com", "role": "annotator"}
     ),
     "POST /projects/{project_id}/people/{person_id}/remove": Rule("manage"),
+    "POST /projects/{project_id}/people/{person_id}/owner": Rule("own"),
+    "POST /projects/{project_id}/invitations": Rule(
+        "manage", {"role": "annotator", "days": "7", "uses": "1"}
+    ),
+    "POST /projects/{project_id}/invitations/{invitation_id}/revoke": Rule("manage"),
     "GET /projects/{project_id}/log": Rule("manage"),
     "GET /projects/{project_id}/quality": Rule("manage"),
     "POST /projects/{project_id}/quality/{person_id}/set-aside": Rule("manage", {"reason": "x"}),
