@@ -145,7 +145,12 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "practice_id": uuid.uuid4(),
         "invitation_id": uuid.uuid4(),
     }
-    of_the_door = {"/sign-in", "/sign-in/code", "/language", "/invitation"}  # no session yet: the origin counts
+    of_the_door = {
+        "/sign-in",
+        "/sign-in/code",
+        "/language",
+        "/invitation",
+    }  # no session yet: the origin counts
     for path in set(forms) - of_the_door:
         verbs = {"verb": "cancel" if "round" in path else "deactivate", "what": "prompts"}
         filled = path.format(**{**names, **verbs})

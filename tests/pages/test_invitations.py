@@ -126,7 +126,7 @@ def test_an_admin_invites_into_the_site(cast: Cast, app: Any) -> None:
     link = link_in(cast.admin.submit("/people/invitations", FORM | {"role": "member"}))
     browser = Browser(app)
     browser.get(link)
-    assert "to this site" in browser.get("/invitation").text
+    assert "invites you to this site" in browser.get("/invitation").text
     data = {"name": "New", "email": "new@example.com", "password": PASSWORD}
     assert browser.post("/invitation", data=data).headers["Location"] == "/projects?done=joined"
 
