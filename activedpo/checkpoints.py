@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from activedpo import devices, sharding
 from activedpo.errors import CheckpointMismatch
 
 _STATE, _WEIGHTS, _OPTIMIZER = "state.json", "weights.safetensors", "optimizer.safetensors"
@@ -26,13 +27,29 @@ def save(
     """Writes `step-N` beside the earlier ones, then removes those.
 
     It is made under another name and renamed when whole: a crash leaves the earlier one in place.
+    Of several processes all must call it, and the first writes: whole tensors, however they are
+    kept, so that any number of processes can go on from them.
     """
+    weights = sharding.whole_ones(parameters)
+    moments = sharding.whole_ones(_optimizer_tensors(parameters, optimizer))
+    if devices.rank() == 0:
+        _write(folder, step, weights, moments, state)
+    devices.wait()
+
+
+def _write(
+    folder: Path,
+    step: int,
+    weights: dict[str, Tensor],
+    moments: dict[str, Tensor],
+    state: dict[str, Any],
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made, final = folder / f".making-{step}", folder / f"step-{step:08d}"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
-    save_file({n: p.detach().contiguous() for n, p in parameters.items()}, made / _WEIGHTS)
-    save_file(_optimizer_tensors(parameters, optimizer), made / _OPTIMIZER)
+    save_file(weights, made / _WEIGHTS)
+    save_file(moments, made / _OPTIMIZER)
     random = {"torch": torch.get_rng_state().tolist()}
     (made / _STATE).write_text(json.dumps(state | {"step": step, "random": random}))
     shutil.rmtree(final, ignore_errors=True)
@@ -77,14 +94,14 @@ def _load_weights(saved: dict[str, Tensor], parameters: dict[str, nn.Parameter])
         raise CheckpointMismatch("the checkpoint holds other weights: remove it to start anew")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
+            parameter.copy_(sharding.like(saved[name], parameter))
 
 
 def _optimizer_tensors(
     parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     return {
-        f"{name}|{key}": value.detach().contiguous()
+        f"{name}|{key}": value
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, Tensor)
@@ -99,6 +116,6 @@ def _load_optimizer(
     for entry, value in saved.items():
         name, _, key = entry.rpartition("|")
         parameter = parameters[name]
-        # Adam's step counter lives on the CPU wherever the weights are.
-        place = value.device if key == "step" else parameter.device
-        optimizer.state[parameter][key] = value.to(place)
+        # Adam's step counter lives on the CPU wherever the weights are, and whole.
+        mine = value if key == "step" else sharding.like(value, parameter)
+        optimizer.state[parameter][key] = mine

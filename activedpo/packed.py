@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from activedpo import devices
 from activedpo.attention import packed_attention
@@ -45,6 +45,7 @@ from activedpo.packing import (
     plan,
     sum_by_owner,
 )
+from activedpo.sharding import Shards, whole
 from activedpo.trainable import put_back, snapshot, trained_parameters
 
 
@@ -101,18 +102,44 @@ DIVERGED = 1e6
 """A pair's loss above this is a run that has left all sense."""
 
 
-class PackedStep:
-    """Optimizer and loss of a policy's trainable weights."""
+class Pass(nn.Module):
+    """log π_θ of both completions of rows, as one module: the root of what is in shares."""
 
-    def __init__(self, policy: Policy, settings: StepSettings) -> None:
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy, self.packs = policy, can_pack(policy)
+        policy.flex = policy.flex and flex_learns(policy)
+        self.model = policy.model
+
+    def forward(self, rows: Sequence[Row]) -> Tensor:
+        """(n, 2)."""
+        policy = self.policy
+        if self.packs:
+            pad = int(policy.tokenizer.pad_token_id or 0)
+            batch = collate(rows, pad, policy.device, policy.flex)
+            values, _ = logprobs(policy, batch)
+            return sum_by_owner(values, batch).view(-1, 2)
+        (row,) = rows
+        sums = [plain_logprobs(policy, row.prompt, c).sum() for c in row.completions]
+        return torch.stack(sums).view(1, 2)
+
+
+class PackedStep:
+    """Optimizer and loss of a policy's trainable weights.
+
+    Args:
+        shared: the weights, all of them trained, are kept in shares by the processes.
+    """
+
+    def __init__(self, policy: Policy, settings: StepSettings, shared: bool = False) -> None:
         self.policy, self.settings = policy, settings
+        self.logp = Pass(policy)
+        self.shards = Shards(self.logp, policy) if shared else None
         self.parameters = trained_parameters(policy)
         self.optimizer = _optimizer(list(self.parameters.values()), settings)
         self.budget = settings.token_budget
         self.previous: dict[str, Tensor] | None = None
         """The weights before the last update: what a run that diverges falls back to."""
-        self.packs = can_pack(policy)
-        policy.flex = policy.flex and flex_learns(policy)
 
     def __call__(self, batch: Sequence[Example], learning_rate: float) -> dict[str, float]:
         """One update on a batch; returns its metrics.
@@ -143,7 +170,7 @@ class PackedStep:
 
     def evaluate(self, batch: Sequence[Example]) -> dict[str, float]:
         """Loss and accuracy without an update."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return self._run(batch, backward=False)
 
     def _gradients(self, batch: Sequence[Example]) -> dict[str, float]:
@@ -161,6 +188,11 @@ class PackedStep:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         longest = max(example.row.length for example in batch)
+        if self.shards is not None:  # the others wait for this process's part of a layer
+            raise OutOfMemory(
+                f"a piece of {self.budget} tokens does not fit beside the weights' shares: use "
+                "more processes, gradient_checkpointing, a smaller token_budget, or LoRA"
+            ) from error
         if self.budget < longest:
             raise OutOfMemory(
                 f"one pair of {longest} tokens does not fit the memory: use "
@@ -173,44 +205,47 @@ class PackedStep:
             return self._passes(batch, backward)
 
     def _passes(self, batch: Sequence[Example], backward: bool) -> dict[str, float]:
-        mine = devices.share(batch)
-        rows = [example.row for example in mine]
         books = _Books(len(batch))
-        for indices in plan(rows, self.budget if self.packs else 1, self.policy.flex):
-            chosen = [mine[i] for i in indices]
+        for chosen, counts in self._pieces(batch):
             with self._precision():
-                logp = self._logp([example.row for example in chosen])
+                logp = self.logp([example.row for example in chosen])
             losses, rewards = self._losses(chosen, logp)
-            books.add(chosen, losses.detach(), rewards.detach())
-            if books.wrong:
+            if counts:
+                books.add(chosen, losses.detach(), rewards.detach())
+            if books.wrong and self.shards is None:
                 break
             if backward:
                 # Divided by the batch's pairs: pieces of a batch add up to its mean.
-                torch.autograd.backward(losses.sum() / len(batch))
-        whole = _Books.merged(devices.gather(books))
-        if whole.wrong:  # on whichever device: all of them stop here
+                torch.autograd.backward(losses.sum() * float(counts) / len(batch))
+        together = _Books.merged(devices.gather(books))
+        if together.wrong:  # on whichever device: all of them stop here
             self.optimizer.zero_grad(set_to_none=True)
-            raise NotFinite(whole.wrong)
-        if backward:
+            raise NotFinite(together.wrong)
+        if backward and self.shards is None:
             devices.sum_gradients(self.parameters.values())
-        return whole.metrics() | {"tokens": float(sum(e.row.length for e in batch))}
+        return together.metrics() | {"tokens": float(sum(e.row.length for e in batch))}
+
+    def _pieces(self, batch: Sequence[Example]) -> list[tuple[list[Example], bool]]:
+        """This process's pieces of a batch, and whether they count.
+
+        With weights in shares all processes must go through the layers equally often: who has
+        fewer pieces goes through with the shortest pair, for nothing.
+        """
+        mine = devices.share(batch)
+        rows = [example.row for example in mine]
+        planned = plan(rows, self.budget if self.logp.packs else 1, self.policy.flex)
+        pieces = [([mine[i] for i in indices], True) for indices in planned]
+        if self.shards is not None:
+            shortest = min(batch, key=lambda example: example.row.length)
+            missing = max(devices.gather(len(pieces))) - len(pieces)
+            pieces += [([shortest], False)] * missing
+        return pieces
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         low = self.settings.precision
         if low is None:
             return contextlib.nullcontext()
         return torch.autocast(self.policy.device.type, dtype=low)
-
-    def _logp(self, rows: Sequence[Row]) -> Tensor:
-        """(n, 2) log π_θ of both completions."""
-        if self.packs:
-            pad = int(self.policy.tokenizer.pad_token_id or 0)
-            batch = collate(rows, pad, self.policy.device, self.policy.flex)
-            values, _ = logprobs(self.policy, batch)
-            return sum_by_owner(values, batch).view(-1, 2)
-        (row,) = rows
-        sums = [plain_logprobs(self.policy, row.prompt, c).sum() for c in row.completions]
-        return torch.stack(sums).view(1, 2)
 
     def _losses(self, examples: Sequence[Example], logp: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) weighted losses, and (n, 2) implicit rewards."""
@@ -229,7 +264,7 @@ class PackedStep:
 
     def _clip(self, batch: Sequence[Example]) -> float:
         limit = self.settings.max_grad_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit)))
         if not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
             names = ", ".join(example.name for example in batch[:8])

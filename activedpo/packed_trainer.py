@@ -39,7 +39,9 @@ class PackedTrainer:
     ) -> None:
         self.policy, self.settings, self.progress = policy, settings, progress
         self.examples, self.held = _split(examples, settings)
-        self.step = PackedStep(policy, settings.step)
+        shared = settings.strategy == "fsdp2" and devices.count() > 1
+        self.step = PackedStep(policy, settings.step, shared)
+        self._dropout = dropout
         self.an_epoch = math.ceil(len(self.examples) / settings.batch_size)
         self.total = settings.max_steps or settings.epochs * self.an_epoch
         self.fingerprint = _fingerprint(examples, settings)
@@ -59,12 +61,17 @@ class PackedTrainer:
                 self._checkpoint(number + 1)
         self.best.restore(self.step.parameters)
         _unset_modes(self.policy)
+        if self.step.shards is not None:
+            self.step.shards.unite()
         return self._summary(time.perf_counter() - started)
 
     def _advance(self, number: int) -> bool:
         """One step; False where it met something that is not finite."""
         batch = [self.examples[i] for i in self._order(number)]
         rate = self.settings.step.learning_rate * factor(number, self.total, self.settings)
+        if self._dropout and devices.count() > 1:
+            # A stream of its own for each process and step, so that a resume finds them again
+            torch.manual_seed(hash((self.settings.seed, number, devices.rank())))
         try:
             outcome = self.step(batch, rate)
         except NotFinite as error:
@@ -111,9 +118,7 @@ class PackedTrainer:
         if every is None or folder is None or (done % every and done != self.total):
             return
         state = {"fingerprint": self.fingerprint, "log": self.log, "best": self.best.state()}
-        if devices.rank() == 0:
-            checkpoints.save(folder, done, self.step.parameters, self.step.optimizer, state)
-        devices.wait()
+        checkpoints.save(folder, done, self.step.parameters, self.step.optimizer, state)
 
     def _resume(self) -> int:
         if self.settings.resume_from is None:
@@ -192,10 +197,19 @@ def _split(
     return kept, [e for i, e in enumerate(examples) if i in held]
 
 
+_DECIDES_NOTHING = (
+    "checkpoint_every",
+    "checkpoint_dir",
+    "resume_from",
+    "gradient_checkpointing",
+    "strategy",
+)
+
+
 def _fingerprint(examples: Sequence[Example], settings: TrainSettings) -> str:
     """Of all that decides a step; not of where checkpoints lie or what is shown."""
     decides = asdict(settings)
-    for key in ("checkpoint_every", "checkpoint_dir", "resume_from", "gradient_checkpointing"):
+    for key in _DECIDES_NOTHING:
         decides.pop(key)
     data = [[e.row.prompt, e.row.completions, e.p, e.weight, e.ref_a, e.ref_b] for e in examples]
     text = json.dumps([decides, data], default=str, sort_keys=True)

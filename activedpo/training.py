@@ -29,6 +29,7 @@ from activedpo.trainable import trainable_copy
 from activedpo.types import Dropped, Preference, TrainResult
 
 TRAINERS = ("packed", "trl")
+STRATEGIES = ("ddp", "fsdp2")
 
 StepProgress = Callable[[int, int, dict[str, float]], None]
 """Called with (step, total steps, metrics of the step)."""
@@ -52,6 +53,7 @@ class TrainSettings:
     checkpoint_dir: Path | None
     resume_from: Path | None
     gradient_checkpointing: bool
+    strategy: str = "ddp"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.epochs < 1:
@@ -101,6 +103,7 @@ def train_dpo(
     checkpoint_dir: str | Path | None = None,
     resume_from: str | Path | None = None,
     base_name: str | None = None,
+    strategy: str = "ddp",
     progress: StepProgress | None = None,
 ) -> TrainResult:
     """Trains a policy on preferences by DPO (arXiv 2305.18290).
@@ -136,6 +139,8 @@ def train_dpo(
         resume_from: folder of checkpoints to go on from, bit for bit ("packed"); one without a
             checkpoint starts from the beginning.
         base_name: hub id or neutral name that the adapter's config gives as its base.
+        strategy: of several processes (see `devices`): "ddp", each holds all weights, or "fsdp2",
+            full weights in shares (see `sharding`). One process is the same under both.
         progress: called after each step.
 
     Raises:
@@ -144,6 +149,7 @@ def train_dpo(
         `metrics["stopped"]` says at which pair).
     """
     _check(trainer, loss, beta, label_smoothing)
+    _check_strategy(strategy, trainer, lora)
     start = trainable_copy(policy, lora, seed, lora_alpha, lora_dropout)
     half = policy.dtype if policy.dtype in (torch.bfloat16, torch.float16) else None
     rate = learning_rate if learning_rate is not None else (2e-4 if start.has_adapter else 5e-6)
@@ -174,6 +180,7 @@ def train_dpo(
         checkpoint_dir=_checkpoint_dir(checkpoint_dir, checkpoint_every, out),
         resume_from=Path(resume_from) if resume_from else None,
         gradient_checkpointing=gradient_checkpointing,
+        strategy=strategy,
     )
     encoded, dropped = encode_preferences(policy, preferences)
     base = resolve_reference(policy, reference, [pair for _, pair in encoded])
@@ -275,6 +282,15 @@ def _check(trainer: str, loss: str, beta: float, label_smoothing: float) -> None
         raise ValueError(f"beta must be positive, not {beta}")
     if not 0.0 <= label_smoothing < 0.5:
         raise ValueError(f"label_smoothing must be in [0, 0.5), not {label_smoothing}")
+
+
+def _check_strategy(strategy: str, trainer: str, lora: int) -> None:
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+    if strategy == "fsdp2" and lora:
+        raise ValueError("strategy 'fsdp2' shares out full weights: use lora=0, or 'ddp'")
+    if trainer == "trl" and devices.count() > 1:
+        raise ValueError("trainer 'trl' runs here in one process: use 'packed' in several")
 
 
 def _checkpoint_dir(

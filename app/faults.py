@@ -1,8 +1,9 @@
 """Named places at which tests end or hold up a process; nothing happens anywhere else.
 
 Only where ``ACTIVEDPO_FAULTS`` names a folder: a file ``NAME.kill`` in it makes the next process
-that comes to ``point("NAME")`` kill itself, once; ``NAME.hold`` makes it write ``NAME.held`` and
-wait until that is gone. So a test says where a fault strikes and never has to sleep and hope.
+that comes to ``point("NAME")`` kill itself, once; ``NAME.memory`` makes it find no memory, once;
+``NAME.hold`` makes it write ``NAME.held`` and wait until that is gone. So a test says where a fault
+strikes and never has to sleep and hope.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ def point(name: str) -> None:
 def _strike(folder: Path, name: str) -> None:
     if _claimed(folder / f"{name}.kill", folder / f"{name}.killed"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if _claimed(folder / f"{name}.memory", folder / f"{name}.starved"):
+        raise MemoryError
     held = folder / f"{name}.held"
     if _claimed(folder / f"{name}.hold", held):
         while held.exists():

@@ -74,6 +74,8 @@ class Accelerator:
                     self.clock = message["done"]
                     return pipe.recv_bytes()
                 else:
+                    if message.get("over"):  # it ends with these words
+                        self.close()
                     raise _failure(message)
         except (EOFError, OSError) as error:
             raise CrashedError(self._obituary()) from error

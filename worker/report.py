@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -18,7 +19,7 @@ class Report:
     """Sends where a run is; drops what comes faster than anybody reads, never a change of stage."""
 
     def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+        self._pipe, self._sending = pipe, threading.Lock()
         self._begun_at = time.monotonic()
         self._sent_at = 0.0
         self._stage = ""
@@ -37,8 +38,13 @@ class Report:
         self._sent_at, self._stage = now, stage
         self._reached.setdefault(stage, round(now - self._begun_at, 3))
         progress = {"stage": stage, "done": done, "total": total, "checkpoint": checkpoint}
-        self._pipe.send_bytes(orjson.dumps({"progress": progress}))
+        self.send({"progress": progress})
         faults.point(f"child.{stage}")
+
+    def send(self, message: dict[str, Any]) -> None:
+        """A message to the parent, whole; from whichever thread."""
+        with self._sending:
+            self._pipe.send_bytes(orjson.dumps(message))
 
     def clock(self) -> dict[str, Any]:
         """Seconds since the work came: until each stage's first report, in each stage, in all.

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from app.rounds.gate import pseudo_labelled
 from app.rounds.models import Round, Run
 from app.rounds.training_set import TrainingPair, training_set
 from app.settings import get_settings
-from worker import models
+from worker import models, ranks
 from worker.generate import fit, library_pair
 from worker.loaded import Models
 from worker.report import Report
@@ -51,6 +52,7 @@ PASSED_ON = (
     "lora_dropout",
     "length_normalised",
     "gradient_checkpointing",
+    "strategy",
 )
 
 
@@ -85,6 +87,23 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
     """In the child: the guess on what is new, then DPO from π_0 or from the last policy."""
     work = WORK.unpack(data)
     report("loading", 0, 0)
+    with _together(data, work, report):
+        return OUTCOME.pack(_trained(work, held, report))
+
+
+def take_part(data: bytes, held: Models) -> None:
+    """In another process that trains with the child: the same steps, and nothing told of them."""
+    work = WORK.unpack(data)
+    labelled, _ = _fitting(work, held)
+    _resumed(labelled, work, held, None)
+
+
+def _together(data: bytes, work: TrainWork, report: Report) -> AbstractContextManager[None]:
+    count = int(work.training.get("processes", 1))
+    return ranks.Ranks(count, data, report) if count > 1 else nullcontext()
+
+
+def _trained(work: TrainWork, held: Models, report: Report) -> TrainOutcome:
     labelled, left_out = _fitting(work, held)
     if not labelled:
         raise NothingToTrain(_nothing_left(left_out))
@@ -94,7 +113,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
     metrics = guesses | _figures(result.metrics, len(labelled) - len(result.dropped), left_out)
     metrics["pseudo_labels"] = sum(item.pseudo for item in labelled)
     kind = "adapter" if int(work.training.get("lora", 16)) else "full"
-    return OUTCOME.pack(TrainOutcome(kind, metrics))
+    return TrainOutcome(kind, metrics)
 
 
 def keep(work: TrainWork, outcome: TrainOutcome) -> TrainOutcome:
@@ -215,7 +234,7 @@ def _with_margins(
 
 
 def _resumed(
-    labelled: Sequence[Labelled], work: TrainWork, held: Models, report: Report
+    labelled: Sequence[Labelled], work: TrainWork, held: Models, report: Report | None
 ) -> ad.TrainResult:
     try:
         return _train(labelled, work, held, report)
@@ -225,11 +244,12 @@ def _resumed(
 
 
 def _train(
-    labelled: Sequence[Labelled], work: TrainWork, held: Models, report: Report
+    labelled: Sequence[Labelled], work: TrainWork, held: Models, report: Report | None
 ) -> ad.TrainResult:
     policy, reference = _start(work, held)
     stored = [item.ref_logps for item in labelled]
-    curves = Curves(work.path, work.training)
+    # of several processes the one that reports draws as well
+    curves = Curves(work.path, work.training) if report is not None else None
     try:
         return ad.train_dpo(
             policy,
@@ -246,7 +266,8 @@ def _train(
             **_settings(work.training, len(labelled)),
         )
     finally:
-        curves.finish()
+        if curves is not None:
+            curves.finish()
 
 
 def _settings(training: dict[str, Any], pairs: int) -> dict[str, Any]:
@@ -276,8 +297,11 @@ def _start(work: TrainWork, held: Models) -> tuple[ad.Policy, ad.Policy | None]:
 
 
 def _progress(
-    report: Report, checkpoints: Path, curves: Curves
-) -> Callable[[int, int, dict[str, Any]], None]:
+    report: Report | None, checkpoints: Path, curves: Curves | None
+) -> Callable[[int, int, dict[str, Any]], None] | None:
+    if report is None or curves is None:
+        return None
+
     def tell(step: int, total: int, figures: dict[str, Any]) -> None:
         curves(step, figures)
         written = any(checkpoints.glob("[!.]*"))

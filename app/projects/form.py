@@ -60,6 +60,8 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "training.ties": str,
     "training.opinions": str,
     "training.gate": _optional(float),
+    "training.processes": int,
+    "training.strategy": str,
 }
 SWITCHES = ("auto_next", "adjudicate", "require_rationale", "paused")
 

@@ -88,6 +88,8 @@ class Training(Strict):
     ``gate``: pairs of the round's pool that the policy is surer about than this, σ(|margin|), are
     trained on as it would label them (arXiv 2402.09401). They are no labels: nothing stores or
     exports them, and the policy's figures count them apart.
+    ``processes`` train together, each on a device of its own: with ``strategy`` ddp each holds all
+    weights, with fsdp2 they share them out.
     """
 
     trainer: Literal["packed", "trl"] = "packed"
@@ -114,6 +116,32 @@ class Training(Strict):
     seed: Annotated[int, Field(ge=0, le=_INT4)] = 0
     checkpoint_every: Count | None = None
     gradient_checkpointing: StrictBool = False
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
+
+    @field_validator("processes")
+    @classmethod
+    def _takes_several(cls, processes: int, info: ValidationInfo) -> int:
+        if processes > 1 and info.data.get("trainer") == "trl":
+            raise ValueError("trainer 'trl' runs in one process: set it to 1, or take 'packed'")
+        return processes
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _is_built(cls, strategy: Any) -> Any:
+        if strategy == "deepspeed":
+            raise ValueError(
+                "DeepSpeed is not supported: 'fsdp2' shares out weights, gradients and optimizer "
+                "state as its third stage does"
+            )
+        return strategy
+
+    @field_validator("strategy")
+    @classmethod
+    def _has_shares(cls, strategy: str, info: ValidationInfo) -> str:
+        if strategy == "fsdp2" and info.data.get("lora"):
+            raise ValueError("'fsdp2' shares out full weights: set lora to 0, or take 'ddp'")
+        return strategy
 
     @field_validator("opinions")
     @classmethod

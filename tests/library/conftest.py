@@ -80,11 +80,16 @@ def random_preferences(n: int, seed: int = 0, **options: object) -> list[Prefere
     return [Preference(pair, p=float(rng.random() < 0.5)) for pair in pairs]
 
 
-@pytest.fixture
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="session")
+def unused_port() -> Callable[[], int]:
+    """A port that nobody listens on, another with each call."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return find
 
 
 @pytest.fixture

@@ -416,14 +416,14 @@ def test_memory_that_runs_out_halves_the_pieces(
 ) -> None:
     preferences = random_preferences(8)
     expected = ad.train_dpo(policy, preferences, lora=4, epochs=2, token_budget=2_000)
-    logp = activedpo.packed.PackedStep._logp
+    logp = activedpo.packed.Pass.forward
 
     def tight(self: Any, rows: list[Any]) -> torch.Tensor:
         if len(rows) > 2:
             raise torch.OutOfMemoryError("out of memory")
         return logp(self, rows)
 
-    monkeypatch.setattr(activedpo.packed.PackedStep, "_logp", tight)
+    monkeypatch.setattr(activedpo.packed.Pass, "forward", tight)
     result = ad.train_dpo(policy, preferences, lora=4, epochs=2, token_budget=2_000)
     losses = [[step["loss"] for step in r.metrics["steps"]] for r in (expected, result)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -431,7 +431,7 @@ def test_memory_that_runs_out_halves_the_pieces(
     def never(self: Any, rows: list[Any]) -> torch.Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(activedpo.packed.PackedStep, "_logp", never)
+    monkeypatch.setattr(activedpo.packed.Pass, "forward", never)
     with pytest.raises(OutOfMemory, match="gradient_checkpointing"):
         ad.train_dpo(policy, preferences, lora=4, epochs=1)
 
