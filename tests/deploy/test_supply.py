@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,3 +92,17 @@ def test_a_tool_that_says_nothing_audited_nothing(tmp_path: Path) -> None:
     code, said = supply.audit(str(silent))
     assert code == 2
     assert "NOT AUDITED" in said
+
+
+def test_every_locked_package_runs_on_the_oldest_python_that_we_promise() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
+    assert len(locked) > 100
+    wanted = {name: distribution(name).metadata.get("Requires-Python") for name in locked}
+    refuse = {
+        name: versions
+        for name, versions in wanted.items()
+        if versions and oldest not in SpecifierSet(versions)
+    }
+    assert refuse == {}
