@@ -29,18 +29,15 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     Raises:
         Conflict: a newer version of the code has migrated it.
     """
-    with engine.connect() as connection:
-        connection.exec_driver_sql("SELECT pg_advisory_lock(4711002)")
-        try:
-            cfg = config()
-            cfg.attributes["connection"] = connection
-            _known(connection, cfg)
-            command.upgrade(cfg, revision)
-            connection.commit()
-        finally:
-            connection.rollback()
-            connection.exec_driver_sql("SELECT pg_advisory_unlock(4711002)")
-            connection.commit()
+    # A lock of a transaction, which PgBouncer leaves on one connection of the server: the lock of a
+    # session would stay behind on whichever connection happened to take it.
+    with engine.connect() as watch, engine.connect() as connection:
+        watch.exec_driver_sql("SELECT pg_advisory_xact_lock(4711002)")
+        cfg = config()
+        cfg.attributes["connection"] = connection
+        _known(connection, cfg)
+        command.upgrade(cfg, revision)
+        connection.commit()
 
 
 def _known(connection: Connection, cfg: Config) -> None:
