@@ -15,6 +15,7 @@ from app.edge import BodyLimit, SecurityHeaders
 from app.etags import Etags
 from app.metrics import Timed
 from app.people import bootstrap
+from app.prefix import Prefix
 from app.settings import get_settings
 
 ROOMS = (
@@ -69,6 +70,8 @@ def create_app() -> FastAPI:
     app.add_middleware(Etags)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Timed)
+    if get_settings().root_path:
+        app.add_middleware(Prefix, root=get_settings().root_path)
     for part in PARTS:
         if find_spec(part) is not None:
             app.include_router(import_module(part).router)

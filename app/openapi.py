@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.settings import get_settings
+
 API = "/api/v1/"
 OPEN = frozenset({"/api/v1/sign-in"})
 PROBLEM = {
@@ -63,6 +65,8 @@ def install(app: FastAPI) -> None:
 
 def _described(app: FastAPI) -> dict[str, Any]:
     schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    if root := get_settings().root_path:
+        schema["servers"] = [{"url": root}]
     parts = schema.setdefault("components", {})
     parts.setdefault("schemas", {})["Problem"] = PROBLEM
     for unused in ("HTTPValidationError", "ValidationError"):

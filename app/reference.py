@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from app import web
+from app.people.requests import site_of
 
 router = APIRouter(include_in_schema=False)
 Json = dict[str, Any]
@@ -125,5 +126,5 @@ def reference(request: Request) -> HTMLResponse:
         "reference/page.html",
         section="docs",
         calls=calls(request.app.openapi()),
-        address=str(request.base_url).rstrip("/"),
+        address=site_of(request),
     )

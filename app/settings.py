@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     claim_seconds: int = Field(
         1800, ge=1, description="How long a claim is held; a project may say otherwise."
     )
+    stop_seconds: float = Field(
+        10,
+        ge=0,
+        description="What a part may take to end on SIGTERM: a training step and its checkpoint, "
+        "requests that still run.",
+    )
     reconcile_seconds: float = Field(15, gt=0, description="How often the reconciler looks.")
     keep_policies: int = Field(
         0, ge=0, description="Newest policies of a project that keep their files; 0: all."
@@ -91,6 +97,9 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(
         1_000_000, ge=1, description="Longest prompt or completion accepted, in characters."
     )
+    root_path: str = Field(
+        "", description="Path below which a proxy serves the site, e.g. /labels; unset: all of it."
+    )
     public_url: str | None = Field(
         None, description="The site's address as browsers know it; unset: as each request says."
     )
@@ -98,7 +107,9 @@ class Settings(BaseSettings):
         True, description="Off: people sign in through the identity provider alone."
     )
     second_factor: Literal["optional", "admins", "all"] = Field(
-        "optional", description="Who must have a second step of signing in: nobody, admins, all."
+        "optional",
+        description="Who must have a second step of signing in: nobody (optional), admins of the "
+        "site, all. Who has none sets it up before anything else; API keys go on.",
     )
     oidc_issuer: str | None = Field(
         None, description="Issuer of the OpenID Connect provider; its discovery lies below it."
@@ -149,6 +160,14 @@ class Settings(BaseSettings):
         if unknown:
             raise ValueError(f"{', '.join(sorted(unknown))}: unknown; there are {TRACKERS}")
         return trackers
+
+    @field_validator("root_path")
+    @classmethod
+    def _a_path(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if path and re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) is None:
+            raise ValueError("a path such as /labels: letters, digits and ._~- between slashes")
+        return path
 
     @field_validator("home")
     @classmethod

@@ -39,6 +39,7 @@ from app.people.access import (
     check_csrf,
     second_step_missing,
 )
+from app.prefix import outward
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -163,7 +164,7 @@ def html(request: Request, template: str, **context: Any) -> str:
         "done": DONE.get(request.query_params.get("done", "")),
     }
     with speaking(language):
-        return environment().get_template(template).render({**shared, **context})
+        return outward(environment().get_template(template).render({**shared, **context}))
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:

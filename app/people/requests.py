@@ -14,4 +14,6 @@ def place_of(request: Request) -> str:
 
 def site_of(request: Request) -> str:
     """The address of this site as people know it, without a slash at its end."""
-    return (get_settings().public_url or str(request.base_url)).rstrip("/")
+    settings = get_settings()
+    own = str(request.base_url).rstrip("/") + settings.root_path
+    return (settings.public_url or own).rstrip("/")

@@ -12,9 +12,13 @@ function compareClocks(response) {
   if (Math.abs(off - ahead) > 2000) ahead = off; // the header tells whole seconds
 }
 
+/** Where the site lies on its host: "" unless a proxy serves it below a path. */
+export const root = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+const outward = (path) => (path.startsWith("/api/") ? root + path : path);
+
 /** `keep`: goes on when the page is left. */
 export async function call(method, path, body, keep = false) {
-  const response = await fetch(path, {
+  const response = await fetch(outward(path), {
     method,
     headers: { "X-CSRF-Token": token, Accept: "application/json", ...(body && { "Content-Type": "application/json" }) },
     body: body && JSON.stringify(body),
@@ -31,5 +35,5 @@ export async function call(method, path, body, keep = false) {
 
 /** Sent while the page is going away; nobody waits for the answer. */
 export function farewell(path) {
-  fetch(path, { method: "POST", headers: { "X-CSRF-Token": token }, credentials: "same-origin", keepalive: true }).catch(() => {});
+  fetch(outward(path), { method: "POST", headers: { "X-CSRF-Token": token }, credentials: "same-origin", keepalive: true }).catch(() => {});
 }

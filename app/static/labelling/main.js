@@ -1,5 +1,5 @@
 // The labelling page: one pair at a time, the next one already here, answers sent behind.
-import { call } from "./api.js";
+import { call, root } from "./api.js";
 import * as extras from "./extras.js";
 import { Leases } from "./leases.js";
 import { Outbox } from "./outbox.js";
@@ -13,6 +13,7 @@ const COUNTS = new Set(["left", "right", "tie", "both_bad"]);
 const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", s: "skip" };
 const STRENGTHS = { Digit1: "1", Digit2: "2", Digit3: "3" }; // with shift
 
+const signIn = () => `${root}/sign-in?next=${encodeURIComponent(location.pathname.slice(root.length))}`;
 const watch = new Stopwatch();
 let current = null;
 const answered = []; // {claim, choice, said}, the newest last
@@ -24,7 +25,7 @@ const outbox = new Outbox(`activedpo.answer.${page.person}.${page.project}.`, {
     view.waiting(failing ? `${waiting} ${waiting === 1 ? "answer waits" : "answers wait"} for the network` : "");
     if (signedOut) {
       view.note("You have been signed out. Your answers are kept here until you are back.", {
-        stay: true, link: { href: `/sign-in?next=${encodeURIComponent(location.pathname)}`, text: "Sign in" },
+        stay: true, link: { href: signIn(), text: "Sign in" },
       });
     }
   },
@@ -48,7 +49,7 @@ const queue = new Queue(page.project, Number(page.ahead), {
   dry() { if (!current && !outbox.waiting) rest(); },
   failed(status) {
     if (current) return;
-    if (status === 401 || status === 403) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+    if (status === 401 || status === 403) location.assign(signIn());
     else view.note("The server cannot be reached. This page tries again by itself.");
   },
 });
