@@ -104,6 +104,14 @@ class CheckpointMismatch(ActiveDPOError, ValueError):
     """A checkpoint of another run: other pairs or other settings."""
 
 
+class Interrupted(ActiveDPOError):
+    """A training was asked to stop and has; its checkpoint is where a resume goes on."""
+
+    def __init__(self, step: int, total: int) -> None:
+        super().__init__(f"stopped after step {step} of {total}, as asked")
+        self.step, self.total = step, total
+
+
 class Diverged(ActiveDPOError, ArithmeticError):
     """Training met a loss or gradient that is not finite."""
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from activedpo import checkpoints, devices
-from activedpo.errors import Diverged
+from activedpo.errors import Diverged, Interrupted
 from activedpo.loading import Policy
 from activedpo.packed import Example, NotFinite, PackedStep
 from activedpo.trainable import put_back, snapshot
@@ -36,8 +36,10 @@ class PackedTrainer:
         settings: TrainSettings,
         dropout: bool = False,
         progress: StepProgress | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         self.policy, self.settings, self.progress = policy, settings, progress
+        self.stop = stop
         self.examples, self.held = _split(examples, settings)
         shared = settings.strategy == "fsdp2" and devices.count() > 1
         self.step = PackedStep(policy, settings.step, shared)
@@ -59,6 +61,7 @@ class PackedTrainer:
                 if not self._advance(number) or self._ends_early(number):
                     break
                 self._checkpoint(number + 1)
+                self._stop_if_asked(number + 1)
         self.best.restore(self.step.parameters)
         _unset_modes(self.policy)
         if self.step.shards is not None:
@@ -113,9 +116,16 @@ class PackedTrainer:
         )
         return True
 
-    def _checkpoint(self, done: int) -> None:
+    def _stop_if_asked(self, done: int) -> None:
+        # Each process may have been told at another step: all stop where the first one was
+        if self.stop is None or done == self.total or not any(devices.gather(self.stop())):
+            return
+        self._checkpoint(done, now=True)
+        raise Interrupted(done, self.total)
+
+    def _checkpoint(self, done: int, *, now: bool = False) -> None:
         every, folder = self.settings.checkpoint_every, self.settings.checkpoint_dir
-        if every is None or folder is None or (done % every and done != self.total):
+        if every is None or folder is None or not (now or done == self.total or done % every == 0):
             return
         state = {"fingerprint": self.fingerprint, "log": self.log, "best": self.best.state()}
         checkpoints.save(folder, done, self.step.parameters, self.step.optimizer, state)

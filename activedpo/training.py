@@ -105,6 +105,7 @@ def train_dpo(
     base_name: str | None = None,
     strategy: str = "ddp",
     progress: StepProgress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> TrainResult:
     """Trains a policy on preferences by DPO (arXiv 2305.18290).
 
@@ -142,9 +143,12 @@ def train_dpo(
         strategy: of several processes (see `devices`): "ddp", each holds all weights, or "fsdp2",
             full weights in shares (see `sharding`). One process is the same under both.
         progress: called after each step.
+        stop: asked after each step; True ends the training there, with a checkpoint (where
+            `checkpoint_every` asks for any) and `Interrupted`.
 
     Raises:
-        NothingToTrain, InvalidPreference, ModelMismatch, CheckpointMismatch, OutOfMemory; Diverged
+        NothingToTrain, InvalidPreference, ModelMismatch, CheckpointMismatch, OutOfMemory,
+        Interrupted; Diverged
         where not even the first step was finite (later, the last good weights are returned and
         `metrics["stopped"]` says at which pair).
     """
@@ -185,7 +189,7 @@ def train_dpo(
     encoded, dropped = encode_preferences(policy, preferences)
     base = resolve_reference(policy, reference, [pair for _, pair in encoded])
     examples = build_examples(preferences, encoded, base, ref_logps)
-    metrics = _run(trainer, start, examples, settings, lora_dropout, progress)
+    metrics = _run(trainer, start, examples, settings, lora_dropout, progress, stop)
     start.model.requires_grad_(False).eval()
     if start.has_adapter is False and reference is not None:
         start.initial = base.policy
@@ -312,12 +316,13 @@ def _run(
     settings: TrainSettings,
     lora_dropout: float,
     progress: StepProgress | None,
+    stop: Callable[[], bool] | None,
 ) -> dict[str, Any]:
     if trainer == "trl":
         from activedpo.trl_trainer import refuse_soft, train_with_trl
 
         refuse_soft(examples, settings)
-        return train_with_trl(start, examples, settings, progress)
+        return train_with_trl(start, examples, settings, progress, stop)
     from activedpo.packed_trainer import PackedTrainer
 
-    return PackedTrainer(start, examples, settings, lora_dropout > 0, progress).run()
+    return PackedTrainer(start, examples, settings, lora_dropout > 0, progress, stop).run()

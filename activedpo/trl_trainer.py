@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 from trl import DPOConfig, DPOTrainer
 
-from activedpo.errors import Diverged, InvalidPreference
+from activedpo.errors import Diverged, Interrupted, InvalidPreference
 from activedpo.loading import Policy
 from activedpo.packed import Example
 from activedpo.training import StepProgress, TrainSettings
@@ -61,15 +61,19 @@ def train_with_trl(
     examples: Sequence[Example],
     settings: TrainSettings,
     progress: StepProgress | None,
+    stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Trains a policy's trainable weights in place; returns the metrics of `TrainResult`."""
     started = time.perf_counter()
     log = _Log(progress, len(examples))
     with tempfile.TemporaryDirectory() as scratch:
         folder = settings.checkpoint_dir or Path(scratch)
-        trainer = make_trainer(policy, examples, config(policy, settings, folder), [log])
+        halt = _Halt(stop, saves=settings.checkpoint_every is not None)
+        trainer = make_trainer(policy, examples, config(policy, settings, folder), [log, halt])
         trainer.train(resume_from_checkpoint=_checkpoint(settings))
     _clean(policy)
+    if halt.done:
+        raise Interrupted(halt.done, trainer.state.max_steps)
     last = log.entries[-1]
     return {
         "steps": log.entries,
@@ -183,6 +187,22 @@ def _clean(policy: Policy) -> None:
     if policy.has_adapter and "ref" in policy.model.peft_config:
         policy.model.delete_adapter("ref")
     policy.model.eval()
+
+
+class _Halt(TrainerCallback):  # type: ignore[misc]
+    """Ends the training behind the step at which it is asked to, with a checkpoint."""
+
+    def __init__(self, stop: Callable[[], bool] | None, saves: bool) -> None:
+        self.stop, self.saves = stop, saves
+        self.done = 0
+
+    def on_step_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.stop is not None and state.global_step < state.max_steps and self.stop():
+            self.done = state.global_step
+            control.should_save = self.saves
+            control.should_training_stop = True
 
 
 class _Log(TrainerCallback):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from prometheus_client import (
     Histogram,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +31,10 @@ from app.system import figures
 
 log = structlog.get_logger()
 REGISTRY = CollectorRegistry()
+# Several web processes on one port: each writes its figures into a folder, any of them tells all
+_SHARED = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+if _SHARED:
+    MultiProcessCollector(REGISTRY)  # type: ignore[no-untyped-call]
 for _collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
     REGISTRY.register(_collector)
 
@@ -37,7 +43,7 @@ REQUESTS = Histogram(
     "Time from a request's arrival to the first byte of its answer.",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-    registry=REGISTRY,
+    registry=None if _SHARED else REGISTRY,
 )
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

@@ -87,6 +87,16 @@ class Accelerator:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
 
+    def wind_down(self) -> None:
+        """Ask the child to end a training behind a checkpoint, other work at once; start no other.
+
+        A child that takes too long is the caller's to :meth:`end`.
+        """
+        self._ended = True
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+
     def end(self) -> None:
         """Kill the child for good: no other is started."""
         self._ended = True

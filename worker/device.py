@@ -74,6 +74,7 @@ class Device:
         self.stopping = threading.Event()
         self._busy = threading.Lock()
         self._wanted = threading.Event()
+        self._training: tuple[Any, Progress] | None = None
 
     def drain(self) -> None:
         """Do every run that waits. Returns at once where another thread is at it.
@@ -90,10 +91,21 @@ class Device:
             finally:
                 self._busy.release()
 
-    def stop(self) -> None:
-        """End the work at once; what was held goes back without counting as a failed attempt."""
+    def stop(self, seconds: float = 0) -> None:
+        """End the work; what was held goes back without counting as a failed attempt.
+
+        Args:
+            seconds: how long a training may take to its next step and checkpoint; then, and for
+                all other work, it ends at once. Does not wait.
+        """
         self.stopping.set()
-        self.accelerator.end()
+        if seconds > 0:
+            self.accelerator.wind_down()
+            timer = threading.Timer(seconds, self.accelerator.end)
+            timer.daemon = True
+            timer.start()
+        else:
+            self.accelerator.end()
 
     def _one(self) -> bool:
         settings = get_settings()
@@ -133,9 +145,11 @@ class Device:
         except Exception as error:
             if not isinstance(error, CrashedError):
                 log.exception("run_crashed")
-            why = None if self.stopping.is_set() else _said(error)
+            stopping = self.stopping.is_set()
+            why = None if stopping else _said(error)
             log.warning("run_given_up", error=type(error).__name__)
-            self._close(run, lambda session, mine: runs.give_up(session, mine, why))
+            left = self._left() if stopping and run.kind == "train" else None
+            self._close(run, lambda session, mine: runs.give_up(session, mine, why, left))
             return "given_up"
         log.info("run_done", seconds=self.accelerator.clock.get("seconds"))
         return "done"
@@ -146,6 +160,7 @@ class Device:
             work = _loaded(job, run)
         faults.point(f"{run.kind}.loaded")
         progress = Progress("loading", 0, run.total)
+        self._training = (work, progress) if run.kind == "train" else None
         hold = Hold(
             run.id,
             run.attempt,
@@ -174,6 +189,16 @@ class Device:
             _publish(job, run, work, outcome, clock)
         if run.kind == "train":
             train.clear_scratch(run)
+
+    def _left(self) -> runs.Left | None:
+        """The checkpoint that a stopped training leaves, for whoever goes on."""
+        if self._training is None or (checkpoint := self._training[1].checkpoint) is None:
+            return None
+        try:
+            return runs.Left(checkpoint, train.leave(self._training[0], checkpoint))
+        except Exception as error:  # an object store fails in ways of its own; this host has it
+            log.warning("checkpoint_not_left", error=type(error).__name__)
+            return runs.Left(checkpoint, None)
 
     def _close(self, run: Run, end: Callable[[Session, Run], None]) -> None:
         try:

@@ -18,8 +18,10 @@ EVERY_SECONDS = 0.25
 class Report:
     """Sends where a run is; drops what comes faster than anybody reads, never a change of stage."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: Connection, halt: threading.Event | None = None) -> None:
+        """``halt``: set once the parent wants a training to end at its next step."""
         self._pipe, self._sending = pipe, threading.Lock()
+        self.halt = halt or threading.Event()
         self._begun_at = time.monotonic()
         self._sent_at = 0.0
         self._stage = ""

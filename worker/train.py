@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 import activedpo as ad
-from activedpo.errors import ActiveDPOError, CheckpointMismatch, NothingToTrain
+from activedpo.errors import ActiveDPOError, CheckpointMismatch, Interrupted, NothingToTrain
 from app import artifacts
 from app.policies.models import Policy
 from app.projects.models import Project
@@ -79,6 +79,7 @@ def load(session: Session, run: Run) -> TrainWork:
         out=str(mine / "out"),
         checkpoints=str(mine / "checkpoints"),
         resume_from=_existing(run.checkpoint_uri),
+        left=run.output.get("checkpoint"),
         path=path_of(run, round.number, run.attempt),
     )
 
@@ -93,7 +94,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
 
 def take_part(data: bytes, held: Models) -> None:
     """In another process that trains with the child: the same steps, and nothing told of them."""
-    work = WORK.unpack(data)
+    work = _with_checkpoint(WORK.unpack(data))
     labelled, _ = _fitting(work, held)
     _resumed(labelled, work, held, None)
 
@@ -104,6 +105,7 @@ def _together(data: bytes, work: TrainWork, report: Report) -> AbstractContextMa
 
 
 def _trained(work: TrainWork, held: Models, report: Report) -> TrainOutcome:
+    work = _with_checkpoint(work)
     labelled, left_out = _fitting(work, held)
     if not labelled:
         raise NothingToTrain(_nothing_left(left_out))
@@ -120,6 +122,31 @@ def keep(work: TrainWork, outcome: TrainOutcome) -> TrainOutcome:
     """Put the trained folder into the artefact store, before anything refers to it."""
     files = artifacts.put_folder(Path(work.out), work.path)
     return dataclasses.replace(outcome, files=files)
+
+
+def leave(work: TrainWork, checkpoint: str) -> dict[str, Any] | None:
+    """Put the checkpoint of a training that is stopped where another host finds it.
+
+    It lies where the attempt's policy would, and is swept as such once the training is over.
+
+    Returns:
+        `{"path", "files"}`; None where there is one machine, which has it already.
+    """
+    if get_settings().artifacts is None:
+        return None
+    return {"path": work.path, "files": artifacts.put_folder(Path(checkpoint), work.path)}
+
+
+def _with_checkpoint(work: TrainWork) -> TrainWork:
+    """With the checkpoint that another host left, where this one has none of its own."""
+    if work.resume_from is not None or work.left is None:
+        return work
+    place = Path(work.checkpoints).parent / "left"
+    try:
+        found = artifacts.fetch_folder(work.left["path"], work.left["files"], place)
+    except (artifacts.DamagedArtifactError, OSError):
+        return work  # the labels are the truth: it begins anew
+    return dataclasses.replace(work, resume_from=str(found))
 
 
 def store(session: Session, run: Run, work: TrainWork, outcome: TrainOutcome) -> None:
@@ -263,11 +290,21 @@ def _train(
             resume_from=work.resume_from,
             progress=_progress(report, Path(work.checkpoints), curves),
             base_name=work.setting.base.name,
+            stop=report.halt.is_set if report is not None else _never,
             **_settings(work.training, len(labelled)),
         )
+    except Interrupted as stopped:
+        if report is not None:
+            report("training", stopped.step, stopped.total, work.checkpoints)
+        raise
     finally:
         if curves is not None:
             curves.finish()
+
+
+def _never() -> bool:
+    """Whoever trains along is told by the one that reports."""
+    return False
 
 
 def _settings(training: dict[str, Any], pairs: int) -> dict[str, Any]:

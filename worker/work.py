@@ -150,6 +150,7 @@ class TrainWork:
         out, checkpoints: folders of this attempt on this machine.
         resume_from: checkpoints of an earlier attempt.
         path: this attempt's folder in the artefact store.
+        left: path and files of a checkpoint that a stopped attempt left in the artefact store.
     """
 
     setting: Setting
@@ -159,6 +160,7 @@ class TrainWork:
     checkpoints: str
     resume_from: str | None
     path: str
+    left: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

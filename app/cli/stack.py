@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import IN_USE, Failure, become, find_database, use_schema
+from app.cli.context import IN_USE, USAGE, Failure, become, find_database, use_schema
 
 
 def up(
@@ -20,7 +20,8 @@ def up(
     from app.stack.postgres import PostgresError
     from app.stack.process import PartFailedError
     from app.stack.redis import RedisError
-    from app.stack.supervisor import PortTakenError, Supervisor
+    from app.stack.supervisor import Supervisor
+    from app.stack.web import PortTakenError
 
     try:
         Supervisor(get_settings(), demo=demo).run()
@@ -30,24 +31,39 @@ def up(
         raise Failure(str(error)) from error
 
 
-def serve() -> None:
-    """Run the web server alone; ACTIVEDPO_HOST and PORT say where."""
-    import uvicorn
+def serve(
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Web processes on one port; SIGHUP replaces them one by one."),
+    ] = None,
+    fd: Annotated[
+        int | None, typer.Option(help="A socket that is open already, as systemd hands it on.")
+    ] = None,
+    ready: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the web server alone; ACTIVEDPO_HOST and PORT say where.
+
+    On SIGTERM it takes no further connection and answers what it has; on SIGINT it hurries.
+    """
+    import socket
 
     from app.settings import get_settings
+    from app.stack import web
 
     use_schema()
     settings = get_settings()
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        log_level=settings.log_level.lower(),
-        access_log=False,
-        # Pages that watch a round keep a connection open for as long as they are looked at
-        timeout_graceful_shutdown=3,
-    )
+    try:
+        given = socket.socket(fileno=fd) if fd is not None else None
+    except OSError as error:
+        raise Failure(f"--fd {fd}: no open socket ({error.strerror})", USAGE) from error
+    try:
+        with given or web.bind(settings.host, settings.port) as listening:
+            if processes is None:
+                web.serve(settings, listening, ready)
+            else:
+                web.Webs(settings, listening, processes).run()
+    except web.PortTakenError as error:
+        raise Failure(str(error), IN_USE) from error
 
 
 def worker(

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.database import transaction
+from app.leaving import leaving
 
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
@@ -28,7 +29,7 @@ async def until(
 
     Args:
         session: the request's own, for the first attempt; each further one has a new one.
-        request: once its client has gone nothing is attempted any more.
+        request: once its client has gone, or this process is to end, nothing is attempted any more.
     """
     ends = time.monotonic() + seconds
     found = await run_in_threadpool(attempt, session)
@@ -39,7 +40,7 @@ async def until(
     while not good(found) and (left := ends - time.monotonic()) > 0:
         await asyncio.sleep(min(pause, left))
         pause = min(LONGEST_PAUSE, pause * 1.5)
-        if await request.is_disconnected():
+        if leaving.is_set() or await request.is_disconnected():
             break
         found = await run_in_threadpool(_in_a_transaction, attempt)
     return found

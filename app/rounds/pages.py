@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from app import charts
 from app.database import Db, transaction
 from app.labelling import gold, withheld
+from app.leaving import leaving
 from app.oracles import queries as oracles
 from app.oracles import story as oracle_story
 from app.people.access import Actor, may, project_for, role_in
@@ -213,6 +214,8 @@ async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> Async
         if over:
             yield format_sse_event(event="end", data_str="over")
             return
+        if leaving.is_set():
+            return  # the browser comes back, to another process
         await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app import jobs, skew
+from app.database import Json
 from app.rounds import events, queries, stages
 from app.rounds.models import Round, Run
 
@@ -136,13 +138,26 @@ def wanted(session: Session, run_id: uuid.UUID, attempt: int) -> bool:
     return found is not None
 
 
-def give_up(session: Session, run: Run, why: str | None) -> None:
+@dataclass(frozen=True)
+class Left:
+    """Where a stopped training goes on: a folder of its host, and `{"path", "files"}` in the
+    artefact store, if it is there as well."""
+
+    folder: str
+    stored: Json | None
+
+
+def give_up(session: Session, run: Run, why: str | None, left: Left | None = None) -> None:
     """Put a held run back to be taken anew; call it with what :func:`hold` returned.
 
     Args:
         why: what went wrong in this attempt; None for a worker that stops in good order, whose
             attempt does not count. The third attempt without progress fails the round.
+        left: the checkpoint that it leaves.
     """
+    if left is not None:
+        run.checkpoint_uri = left.folder
+        run.output = {**run.output, "checkpoint": left.stored}
     if why is None:
         run.stuck = max(0, run.stuck - 1)
         _requeue(session, run)

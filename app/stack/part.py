@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import Formatter, LogRecord
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Protocol
 
 from app.stack import process
 
@@ -28,6 +29,13 @@ def say(name: str, line: str) -> None:
             sys.stdout.flush()
         except (BrokenPipeError, ValueError, OSError):
             return
+
+
+class Told(Protocol):
+    """Where a part's lines go."""
+
+    def line(self, text: str) -> None: ...
+    def follow(self, child: subprocess.Popen[bytes]) -> None: ...
 
 
 class Log:
@@ -69,7 +77,7 @@ class Part:
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
-    log: Log
+    log: Told
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 6.0
     once: bool = False
@@ -130,10 +138,16 @@ def exit_text(code: int) -> str:
         return f"signal {-code} (exit code {code})"
 
 
-def command_part(name: str, command: list[str], env: Mapping[str, str], log: Log) -> Part:
+def command_part(
+    name: str,
+    command: list[str],
+    env: Mapping[str, str],
+    log: Log,
+    pass_fds: Sequence[int] = (),
+) -> Part:
     """A part that is one of our own commands, with the environment as it is at each start."""
 
     def start() -> subprocess.Popen[bytes]:
-        return process.start(command, env=env, output=subprocess.PIPE)
+        return process.start(command, env=env, output=subprocess.PIPE, pass_fds=pass_fds)
 
     return Part(name, start, log)

@@ -28,11 +28,13 @@ def start(
     on_parent_death: signal.Signals = signal.SIGKILL,
     env: Mapping[str, str] | None = None,
     output: int | IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in its own process group; it gets ``on_parent_death`` if this one dies.
 
     Call it from the main thread: Linux counts the end of the thread that started a child as the
-    parent's death. ``data`` names the folder of a program that refuses to run as root.
+    parent's death. ``data`` names the folder of a program that refuses to run as root;
+    ``pass_fds`` are open files and sockets that it gets under the same numbers.
     """
     launch = [sys.executable, "-I", "-S", str(LAUNCH), "--parent", str(os.getpid())]
     launch += ["--signal", str(int(on_parent_death))]
@@ -44,6 +46,7 @@ def start(
         stdout=output,
         stderr=subprocess.STDOUT if output is not None else None,
         start_new_session=True,
+        pass_fds=pass_fds,
         env=dict(env) if env is not None else None,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import socket
@@ -24,31 +23,10 @@ from app.stack.home import HomeLock, StackState, forget_state, load_state, make_
 from app.stack.part import Log, Part, command_part, say
 from app.stack.postgres import Postgres
 from app.stack.redis import Redis
+from app.stack.web import BACKLOG, bind
 
 IMPATIENT_SECONDS = 1.5
 READY_SECONDS = 60
-
-
-class PortTakenError(Exception):
-    """Another program listens where the web server should."""
-
-
-def check_port(host: str, port: int) -> None:
-    """See that the web server can have its address.
-
-    Raises:
-        PortTakenError: it cannot; the message says what to do.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error})"
-            raise PortTakenError(
-                f"Port {port} on {host} {why}. Set PORT to another one, e.g. PORT={port + 1}."
-            ) from error
 
 
 class Supervisor:
@@ -75,6 +53,7 @@ class Supervisor:
         self.servers: list[Part] = []
         self.parts: list[Part] = []
         self._closing = ExitStack()
+        self._listening: socket.socket | None = None
         self.state = StackState(os.getpid(), "", "", f"http://{settings.host}:{settings.port}")
 
     def run(self) -> None:
@@ -89,7 +68,9 @@ class Supervisor:
         self._closing.callback(lock.release)
         with self._closing:
             if self._work is None:
-                check_port(self.settings.host, self.settings.port)
+                self._listening = self._closing.enter_context(
+                    bind(self.settings.host, self.settings.port)
+                )
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, self._on_signal)
             self._logs = make_private(home / "logs")
@@ -199,13 +180,22 @@ class Supervisor:
     def _start_own(self) -> None:
         own = [sys.executable, "-m", "app.cli"]
         commands = {"web": ["serve"], "worker": ["worker"], "beat": ["beat"]}
-        if self._work is not None:
+        if self._listening is None:
             del commands["web"]
+        else:
+            # Ours for as long as we live: connections wait while a web process is replaced
+            self._listening.listen(BACKLOG)
+            commands["web"] += ["--fd", str(self._listening.fileno())]
         if self.demo:
             commands["demo"] = ["demo", "prepare"]
         for name, arguments in commands.items():
-            part = command_part(name, [*own, *arguments], os.environ, self._log(name))
+            shared = [self._listening.fileno()] if self._listening and name == "web" else []
+            part = command_part(name, [*own, *arguments], os.environ, self._log(name), shared)
             part.once = name == "demo"
+            if name == "web":
+                part.stop_signal = signal.SIGINT  # nobody takes over: quickly
+            if name == "worker":
+                part.grace += self.settings.stop_seconds
             part.on_death = self._free_leases if name == "worker" else None
             self.parts.append(part)
         self._check()

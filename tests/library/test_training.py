@@ -18,6 +18,7 @@ import activedpo.packed
 from activedpo.errors import (
     CheckpointMismatch,
     Diverged,
+    Interrupted,
     InvalidPreference,
     ModelMismatch,
     NothingToTrain,
@@ -287,6 +288,40 @@ def test_a_resume_goes_on_bit_for_bit(
     ):
         assert torch.equal(mine, other)
     assert len(rest.metrics["steps"]) == len(whole.metrics["steps"])
+
+
+@pytest.mark.parametrize("trainer", ["packed", "trl"])
+def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint_of_its_last_step(
+    policy: Policy, trainer: str, tmp_path: Path
+) -> None:
+    preferences = random_preferences(8)
+    options: dict[str, Any] = FAST | {"batch_size": 4, "max_steps": 6, "trainer": trainer}
+    keep: dict[str, Any] = {"checkpoint_every": 100, "checkpoint_dir": tmp_path}
+    done: list[int] = []
+
+    def asked() -> bool:
+        done.append(1)
+        return len(done) == 2
+
+    with pytest.raises(Interrupted, match="after step 2 of 6") as stopped:
+        ad.train_dpo(policy, preferences, stop=asked, **keep, **options)
+    assert (stopped.value.step, stopped.value.total) == (2, 6)
+    seen: list[int] = []
+    rest = ad.train_dpo(
+        policy,
+        preferences,
+        resume_from=tmp_path,
+        progress=lambda step, total, metrics: seen.append(step),
+        **keep,
+        **options,
+    )
+    assert seen == [3, 4, 5, 6]
+    if trainer == "packed":
+        whole = ad.train_dpo(policy, preferences, **options)
+        for mine, other in zip(
+            rest.policy.model.parameters(), whole.policy.model.parameters(), strict=True
+        ):
+            assert torch.equal(mine, other)
 
 
 def test_a_checkpoint_of_other_labels_is_refused(policy: Policy, tmp_path: Path) -> None:
