@@ -79,6 +79,24 @@ def server_version(url: str) -> int:
         return connection.info.server_version // 10000
 
 
+def refuse_pool(url: str) -> None:
+    """See that no pool lies between us and the server.
+
+    pg_dump and psql set their session up, and a pool would hand that session on to others.
+
+    Raises:
+        BackupError: one does; the message says what to do.
+    """
+    with psycopg.connect(libpq(url), connect_timeout=10) as connection:
+        (there,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+        # a pool makes up the number that it greets with: it is none of the server's
+        if there != connection.info.backend_pid:
+            raise BackupError(
+                "ACTIVEDPO_DATABASE_URL leads to a pool of connections (PgBouncer), whose "
+                "connections this would spoil for others: name the server itself"
+            )
+
+
 def program(name: str, at_least: int) -> str:
     """``pg_dump`` or another program of Postgres, not older than the server.
 
@@ -119,6 +137,7 @@ def dump(url: str, snapshot: str, target: Path) -> None:
     Raises:
         BackupError: pg_dump failed; with what it said.
     """
+    refuse_pool(url)
     command = [program("pg_dump", server_version(url)), "--format=custom", f"--file={target}"]
     command += [f"--snapshot={snapshot}", "--no-owner", "--no-privileges", "--schema=public"]
     command, env = _call(command, url)
@@ -133,6 +152,7 @@ def restore(url: str, source: Path) -> None:
     Raises:
         BackupError: Postgres refused it; with what it said.
     """
+    refuse_pool(url)
     version = server_version(url)
     script = source.with_suffix(".sql")
     flags = ["--no-owner", "--no-privileges", "--clean", "--if-exists", f"--file={script}"]
