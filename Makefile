@@ -1,7 +1,7 @@
 # `make help` says what there is. Python 3.11 or newer and make are all it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint format lock strings licences sbom audit clean
+.PHONY: help install demo test bench lint format lock strings licences sbom audit clean settings-page
 
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -77,6 +77,9 @@ sbom: $(STAMP) $(TOOLS)/.installed ## Write dist/sbom.json: what .venv holds, as
 
 audit: $(TOOLS)/.installed ## Ask for known vulnerabilities; says so where nobody can be asked
 	@$(TOOLS)/bin/python deploy/supply.py audit $(TOOLS)/bin/pip-audit
+
+settings-page: $(STAMP) ## Write docs/settings.md
+	$(BIN)/python deploy/settings_page.py
 
 clean: ## Remove .venv and caches; data in HOME stays
 	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

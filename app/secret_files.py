@@ -10,9 +10,17 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
+ADDRESSES = frozenset({"database_url", "redis_url"})
+"""No secrets by their type, but a password is in them."""
+
+
+def may_be_a_file(name: str, field: FieldInfo) -> bool:
+    """Whether a setting may be given as the name of a file that holds it."""
+    return name in ADDRESSES or SecretStr in (field.annotation, *get_args(field.annotation))
+
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """The content of the file that ``<NAME>_FILE`` names, for every setting that is a secret."""
+    """The content of the file that ``<NAME>_FILE`` names, for each setting that holds a secret."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """The secret of one setting, None where no file is named.
@@ -22,7 +30,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         """
         variable = f"{self.config.get('env_prefix', '')}{field_name}_file".upper()
         path = os.environ.get(variable)
-        if not path or SecretStr not in (field.annotation, *get_args(field.annotation)):
+        if not path or not may_be_a_file(field_name, field):
             return None, field_name, False
         try:
             return Path(path).read_text().rstrip("\r\n") or None, field_name, False

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+import redis
 from celery import Celery, signals
 
 from app import tracing
@@ -117,6 +118,15 @@ def reconcile(*_: str) -> None:
     reconciler.reconcile()
 
 
+@app.task(name="activedpo.answer")  # type: ignore[untyped-decorator]
+@task
+def answer(token: str) -> None:
+    """Somebody asks whether this queue is served (``activedpo doctor --deep``)."""
+    with redis.Redis.from_url(str(settings.redis_url)) as client:
+        client.rpush(f"activedpo.answer.{token}", presence().name)
+        client.expire(f"activedpo.answer.{token}", 60)
+
+
 @app.task(name="activedpo.retention")  # type: ignore[untyped-decorator]
 @task
 def retention_(*_: str) -> None:
@@ -156,6 +166,6 @@ def _first_look() -> None:
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _at_stop(**_: Any) -> None:
     office().stop()
-    device().stop()
+    device().stop(settings.stop_seconds)
     presence().stop()
     tracing.flush()

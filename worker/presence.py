@@ -34,6 +34,11 @@ class Presence:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def name(self) -> str:
+        """What people call this worker: ``host:pid``."""
+        return ":".join(self._owner.split(":")[:2])
+
     def start(self, queues: Iterable[str]) -> None:
         """Begin to speak, in a thread of its own."""
         who = Identity(

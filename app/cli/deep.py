@@ -7,18 +7,19 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.cli.doctor import Finding
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-QUEUES = ("gpu", "default")
-ANSWER_SECONDS = 5.0
+TASK = "activedpo.answer"
+ANSWER_SECONDS = 10
 MODEL_SECONDS = 900
 
 TRY_MODEL = """
@@ -59,27 +60,35 @@ def artifacts(settings: Settings) -> Finding:
     )
 
 
-def workers(settings: Settings) -> list[Finding]:
-    """Ask every worker over the broker which queues it works on."""
+def queues(settings: Settings) -> list[Finding]:
+    """Send a task to every queue, and wait until a worker has answered it."""
     from celery import Celery
 
+    from app.system.models import QUEUES
+
     if settings.redis_url is None:
-        return [Finding("workers", False, "no broker to ask over", "activedpo up")]
+        return [Finding("queues", False, "no broker to send over", "activedpo up")]
+    tokens = {queue: uuid.uuid4().hex for queue in QUEUES}
     try:
-        asked = Celery("activedpo", broker=settings.redis_url, set_as_current=False)
-        answers = asked.control.inspect(timeout=ANSWER_SECONDS).active_queues() or {}
+        sender = Celery("activedpo", broker=settings.redis_url, set_as_current=False)
+        for queue, token in tokens.items():
+            sender.send_task(TASK, args=[token], queue=queue, expires=ANSWER_SECONDS, retry=False)
+        return [_answered(settings.redis_url, *sent) for sent in tokens.items()]
     except Exception as error:
-        return [Finding("workers", False, f"{type(error).__name__}", "check ACTIVEDPO_REDIS_URL")]
-    served = {queue["name"]: worker for worker, queues in answers.items() for queue in queues}
-    return [
-        Finding(
-            f"queue {name}",
-            name in served,
-            f"served by {served[name]}" if name in served else "no worker answered",
-            f"activedpo worker --queues {name}",
-        )
-        for name in QUEUES
-    ]
+        return [Finding("queues", False, f"{type(error).__name__}", "check ACTIVEDPO_REDIS_URL")]
+
+
+def _answered(url: str, queue: str, token: str) -> Finding:
+    import redis
+
+    begun = time.monotonic()
+    with redis.Redis.from_url(url) as client:
+        answer: Any = client.blpop([f"{TASK}.{token}"], timeout=ANSWER_SECONDS)
+    if answer is None:
+        todo = f"activedpo worker --queues {queue}; see its log, if one runs"
+        return Finding(f"queue {queue}", False, f"no answer within {ANSWER_SECONDS} s", todo)
+    took = time.monotonic() - begun
+    return Finding(f"queue {queue}", True, f"answered by {answer[1].decode()} in {took:.2f} s")
 
 
 def model(settings: Settings) -> Finding:
@@ -107,4 +116,4 @@ def model(settings: Settings) -> Finding:
 def deep(settings: Settings) -> list[Finding]:
     """All of it; ``settings`` are those after the database was found."""
     single: tuple[Callable[[Settings], Finding], ...] = (artifacts, model)
-    return [*workers(settings), *(check(settings) for check in single)]
+    return [*queues(settings), *(check(settings) for check in single)]

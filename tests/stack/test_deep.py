@@ -24,18 +24,28 @@ def test_a_running_stack_is_proved_by_use(start: Any, tmp_path: Path) -> None:
 
     broker = Settings(redis_url=stack.state["redis_url"])
     # The web server answers before the worker does
-    stack.wait_for(lambda: all(queue.ok for queue in deep.workers(broker)), "a worker")
+    stack.wait_for(lambda: all(queue.ok for queue in deep.queues(broker)), "a worker")
     command = [sys.executable, "-m", "app.cli", "doctor", "--deep", "--json"]
     ran = subprocess.run(command, env=stack.env, capture_output=True, text=True, check=False)
     seen = {check["name"]: check for check in json.loads(ran.stdout)["checks"]}
     for name in ("queue gpu", "queue default", "artefacts", "model at work"):
         assert seen[name]["ok"], seen[name]
+    assert f":{stack.state['pids']['worker']} in " in seen["queue gpu"]["detail"]
     assert not list((stack.home / "artifacts").rglob("file"))
 
 
+def test_a_queue_that_nobody_serves_is_named(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deep, "ANSWER_SECONDS", 1)
+    for queue in deep.queues(Settings(redis_url=redis_url)):
+        assert not queue.ok
+        assert queue.todo.startswith(f"activedpo worker --queues {queue.name.split()[1]}")
+
+
 def test_what_does_not_work_is_named(tmp_path: Path) -> None:
-    (workers,) = deep.workers(Settings(redis_url=None))
-    assert not workers.ok
+    (queues,) = deep.queues(Settings(redis_url=None))
+    assert not queues.ok
     missing = deep.model(Settings(home=tmp_path, default_base_model=str(tmp_path / "none")))
     assert not missing.ok
     assert "ACTIVEDPO_DEFAULT_BASE_MODEL" in missing.todo

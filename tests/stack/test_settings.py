@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import stat
 from pathlib import Path
 
@@ -64,6 +65,33 @@ def test_the_signing_key_is_made_once_for_its_owner_only(
     assert stat.S_IMODE((tmp_path / "home" / "secret_key").stat().st_mode) == 0o600
 
 
-def test_every_setting_is_in_the_manual() -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    assert [name for name in Settings.model_fields if f"| `{name.upper()}` |" not in manual] == []
+def test_the_page_of_settings_is_that_of_the_class() -> None:
+    made = runpy.run_path(str(Path(__file__).parents[2] / "deploy" / "settings_page.py"))
+    assert made["PAGE"].read_text() == made["page"](), "run `make settings-page`"
+
+
+def test_addresses_with_passwords_may_come_from_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(f"ACTIVEDPO_{name}", raising=False)
+        monkeypatch.setenv(f"ACTIVEDPO_{name}_FILE", str(tmp_path / name))
+        (tmp_path / name).write_text(f"{name.lower()}://hidden\n")
+    assert Settings().database_url == "database_url://hidden"
+    assert Settings().redis_url == "redis_url://hidden"
+    monkeypatch.setenv("ACTIVEDPO_REDIS_URL", "redis://counts-before-it")
+    assert Settings().redis_url == "redis://counts-before-it"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("/labels/", "/labels"), ("/a/b", "/a/b"), ("", ""), ("/", "")]
+)
+def test_a_prefix_is_a_path_without_a_slash_at_its_end(given: str, kept: str) -> None:
+    assert Settings(root_path=given).root_path == kept
+
+
+@pytest.mark.parametrize("given", ["labels", "/a b", "//x", "https://x/y", '/a"b'])
+def test_what_is_no_path_is_no_prefix(given: str) -> None:
+    with pytest.raises(ValidationError, match="a path such as"):
+        Settings(root_path=given)
