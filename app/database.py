@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from uuid6 import uuid7
 
-from app import faults, jobs
+from app import faults, jobs, tracing
 from app.settings import get_settings
 
 Json = dict[str, Any]
@@ -103,6 +103,7 @@ def get_engine() -> Engine:
         connect_args={"prepare_threshold": None, **patience},
     )
     event.listen(engine, "connect", _notice_the_gone)
+    tracing.of_statements(engine)
     return engine
 
 

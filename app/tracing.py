@@ -19,6 +19,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 
 from app.settings import get_settings
 
@@ -142,3 +144,43 @@ def span(
             made.set_attribute("error.type", type(error).__name__)
             made.set_status(trace.StatusCode.ERROR)
             raise
+
+
+def of_statements(engine: Engine) -> None:
+    """A span for each SQL statement below a span of ours: its verb and how long, never its text."""
+    if not get_settings().tracing:
+        return
+    event.listen(engine, "before_cursor_execute", _statement_begins)
+    event.listen(engine, "after_cursor_execute", _statement_ended)
+    event.listen(engine, "handle_error", _statement_failed)
+
+
+def _statement_begins(
+    _connection: Any, _cursor: Any, statement: str, _values: Any, context: Any, many: bool
+) -> None:
+    if context is None or not trace.get_current_span().is_recording():
+        return
+    verb = (statement.split(None, 1) or ["?"])[0].upper()
+    verb = verb if verb.isalpha() else "?"
+    context.activedpo_span = trace.get_tracer("activedpo").start_span(
+        f"sql {verb}",
+        kind=SpanKind.CLIENT,
+        attributes={"db.system.name": "postgresql", "activedpo.many": many},
+    )
+
+
+def _statement_ended(
+    _connection: Any, cursor: Any, _statement: str, _values: Any, context: Any, _many: bool
+) -> None:
+    begun: Span | None = getattr(context, "activedpo_span", None)
+    if begun is not None:
+        begun.set_attribute("activedpo.rows", cursor.rowcount)
+        begun.end()
+
+
+def _statement_failed(told: ExceptionContext) -> None:
+    begun: Span | None = getattr(told.execution_context, "activedpo_span", None)
+    if begun is not None:
+        begun.set_attribute("error.type", type(told.original_exception).__name__)
+        begun.set_status(trace.StatusCode.ERROR)
+        begun.end()

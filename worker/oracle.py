@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
+from opentelemetry.context import Context
 
 from activedpo.oracles import ORACLES, llm
 from activedpo.oracles.callables import installed
 from activedpo.oracles.verdict import Judge, StoppedError, TroubleError, Verdict
 from activedpo.types import Prompt
+from app import tracing
 from app.oracles import actions, queries
 from app.oracles.models import ON_ACCELERATOR
 from app.oracles.schema import SHARED
@@ -138,7 +140,10 @@ class Office:
                     break
                 held = Held.of(oracle)
                 try:
-                    await self._hold(held)
+                    with tracing.span(
+                        "oracle", context=Context(), project=str(project_id), oracle=str(held.id)
+                    ):
+                        await self._hold(held)
                 except HoldLostError:
                     log.info("hold_lost", oracle=str(held.id))
                     break

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy import Text, bindparam, column, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
@@ -23,7 +24,7 @@ from activedpo.oracles.verdict import (
     TroubleError,
     Verdict,
 )
-from app import faults
+from app import faults, tracing
 from app.database import transaction
 from app.labelling import actions as labelling
 from app.labelling import batch
@@ -271,7 +272,9 @@ class Shift:
 
     async def _judged(self, pair: ClaimedPair) -> tuple[Verdict, float]:
         started = time.monotonic()
-        verdict = await self.judge(pair.prompt, pair.left, pair.right)
+        about, round_id = str(pair.claim.id), str(pair.claim.round_id)
+        with tracing.span("judge", kind=SpanKind.CLIENT, claim=about, round=round_id):
+            verdict = await self.judge(pair.prompt, pair.left, pair.right)
         return verdict, time.monotonic() - started
 
     async def _finished(self) -> set[asyncio.Task[tuple[Verdict, float]]]:

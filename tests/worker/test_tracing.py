@@ -184,7 +184,12 @@ def test_one_trace_leads_from_the_request_to_the_training(
     assert answers[-1].trace_id in woken
     (training,) = collector.named("run train")
     assert {link.trace_id for link in training.links} <= set(woken)
+    statements = [span for span in ours.values() if span.name.startswith("sql ")]
+    assert {"sql SELECT", "sql INSERT", "sql UPDATE"} <= {span.name for span in statements}
+    assert {span.parent_span_id for span in statements} <= set(ours), "none on its own"
     everything = b"".join(collector.bodies)
+    for words in (b"FROM rounds", b"INSERT INTO", b"UPDATE runs"):
+        assert words not in everything
     assert SECRET.encode() not in everything
     assert b"secret" not in everything  # of the query
     assert not [n for n in ("readyz", "healthz") if n.encode() in everything]
