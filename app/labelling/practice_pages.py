@@ -14,6 +14,7 @@ from app.errors import Conflict, Problem
 from app.formats import ANSWERS
 from app.labelling import markup, practice, practice_setup
 from app.labelling.practice_models import PracticeAnswer, PracticePair
+from app.language import _, pgettext
 from app.people.access import Actor, project_for
 from app.projects.models import Project
 from app.projects.pages import shared
@@ -21,7 +22,24 @@ from app.web import Checked, PageActor, Posted, errors_of, go, line_ends, render
 
 router = APIRouter(include_in_schema=False)
 
-WORDS = {"left": "Left", "right": "Right", "tie": "A tie", "both_bad": "Both bad"}
+WORDS = {
+    "left": pgettext("side", "Left"),
+    "right": pgettext("side", "Right"),
+    "tie": _("A tie"),
+    "both_bad": _("Both bad"),
+}
+TOLD = {
+    "left": _("left is better."),
+    "right": _("right is better."),
+    "tie": _("a tie."),
+    "both_bad": _("both are bad."),
+}
+ROLES = {
+    "system": pgettext("role in a chat", "System"),
+    "user": pgettext("role in a chat", "User"),
+    "assistant": pgettext("role in a chat", "Assistant"),
+    "tool": pgettext("role in a chat", "Tool"),
+}
 
 
 @router.get("/projects/{project_id}/practice")
@@ -81,6 +99,8 @@ def _step(
         pair=_texts(pair, left_is) if pair and step in ("pair", "told") else None,
         given=given,
         words=WORDS,
+        told=TOLD,
+        role_words=ROLES,
         answer=_by_side(pair.answer, left_is) if pair else "",
         explanation=pair.explanation if given is not None and pair else "",
     )

@@ -2,6 +2,7 @@
 // a third of its time is over. A hidden tab and a desk that was left renew nothing, so that the
 // pairs go to others by themselves.
 import { call, serverNow } from "./api.js";
+import { _ } from "../words.js";
 
 const LEFT_AFTER = 5 * 60_000; // without a sign of life
 const LOOKS = 1000;
@@ -44,7 +45,7 @@ export class Leases {
         this.#plan(claim);
       } else if (status === 404 || status === 409 || status === 410) {
         this.#due.delete(claim.id);
-        this.lost(claim, data?.detail ?? "This pair is not yours any more.");
+        this.lost(claim, data?.detail ?? _("This pair is not yours any more."));
       }
     } catch { /* no network: it is tried again, and the answer counts as long as nobody has the pair */
     } finally {

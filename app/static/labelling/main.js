@@ -6,9 +6,10 @@ import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { Stopwatch } from "./stopwatch.js";
 import * as view from "./view.js";
+import { _, ngettext } from "../words.js";
 
 const page = document.getElementById("labelling").dataset;
-const WORDS = { left: "left", right: "right", tie: "a tie", both_bad: "both bad", skip: "skipped" };
+const WORDS = { left: _("left"), right: _("right"), tie: _("a tie"), both_bad: _("both bad"), skip: _("skipped") };
 const COUNTS = new Set(["left", "right", "tie", "both_bad"]);
 const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", s: "skip" };
 const STRENGTHS = { Digit1: "1", Digit2: "2", Digit3: "3" }; // with shift
@@ -22,10 +23,10 @@ const batch = { done: Number(page.done), needed: Number(page.needed), number: Nu
 
 const outbox = new Outbox(`activedpo.answer.${page.person}.${page.project}.`, {
   state({ waiting, failing, signedOut }) {
-    view.waiting(failing ? `${waiting} ${waiting === 1 ? "answer waits" : "answers wait"} for the network` : "");
+    view.waiting(failing ? ngettext("%(num)s answer waits for the network", "%(num)s answers wait for the network", waiting) : "");
     if (signedOut) {
-      view.note("You have been signed out. Your answers are kept here until you are back.", {
-        stay: true, link: { href: signIn(), text: "Sign in" },
+      view.note(_("You have been signed out. Your answers are kept here until you are back."), {
+        stay: true, link: { href: signIn(), text: _("Sign in") },
       });
     }
   },
@@ -34,7 +35,7 @@ const outbox = new Outbox(`activedpo.answer.${page.person}.${page.project}.`, {
     queue.forget(op.claim);
     const at = answered.findIndex((entry) => entry.claim.id === op.claim);
     if (at >= 0) answered.splice(at, 1);
-    view.note(op.kind === "undo" ? `Not undone: ${detail}` : `An answer was not taken: ${detail}`);
+    view.note(op.kind === "undo" ? _("Not undone: %(detail)s", { detail }) : _("An answer was not taken: %(detail)s", { detail }));
     refreshProgress();
     update();
   },
@@ -50,7 +51,7 @@ const queue = new Queue(page.project, Number(page.ahead), {
   failed(status) {
     if (current) return;
     if (status === 401 || status === 403) location.assign(signIn());
-    else view.note("The server cannot be reached. This page tries again by itself.");
+    else view.note(_("The server cannot be reached. This page tries again by itself."));
   },
 });
 
@@ -62,7 +63,7 @@ const leases = new Leases({
     queue.forget(claim.id);
     if (current?.id !== claim.id || outbox.holds(claim.id)) return;
     next();
-    view.note(`${detail} ${current ? "Here is the next one." : ""}`);
+    view.note(`${detail} ${current ? _("Here is the next one.") : ""}`);
   },
 });
 
@@ -72,10 +73,10 @@ function next() {
   if (current) {
     view.show(current);
     watch.restart();
-    view.announce(`Next pair. ${batch.done} of ${batch.needed} done.`);
+    view.announce(_("Next pair. %(done)s of %(needed)s done.", batch));
   } else {
-    view.announce("No further pair is here yet.");
-    view.rest("<p>Fetching pairs…</p>");
+    view.announce(_("No further pair is here yet."));
+    view.rest(`<p>${_("Fetching pairs…")}</p>`);
   }
   update();
 }
@@ -87,18 +88,18 @@ function update() {
 
 function choose(choice) {
   if (!current) return;
-  if (outbox.full) return view.note(`${outbox.waiting} answers wait for the network. Further ones are taken once it is back.`);
+  if (outbox.full) return view.note(_("%(n)s answers wait for the network. Further ones are taken once it is back.", { n: outbox.waiting }));
   const said = extras.read(choice);
   if (page.requireRationale && COUNTS.has(choice) && !said.rationale) {
     extras.ask(choice);
-    return view.note("This project wants to know why: say it in a few words, then press Ctrl and Enter.");
+    return view.note(_("This project wants to know why: say it in a few words, then press Ctrl and Enter."));
   }
   changes += 1;
   outbox.answer(current.id, { choice, seconds: watch.read(), ...said });
   answered.push({ claim: current, choice, said });
   if (COUNTS.has(choice)) batch.done += 1;
   view.mark(choice);
-  view.said(`Last: ${WORDS[choice]}`);
+  view.said(_("Last: %(choice)s", { choice: WORDS[choice] }));
   next();
 }
 
@@ -113,8 +114,8 @@ function undo() {
   view.show(current);
   extras.fill(last.said);
   watch.restart();
-  view.said(`Undone: ${WORDS[last.choice]}`);
-  view.announce(`Undone: ${WORDS[last.choice]}. The pair is back.`);
+  view.said(_("Undone: %(choice)s", { choice: WORDS[last.choice] }));
+  view.announce(_("Undone: %(choice)s. The pair is back.", { choice: WORDS[last.choice] }));
   update();
 }
 

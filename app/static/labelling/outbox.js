@@ -2,6 +2,7 @@
 // no; what is not yet through also stands in localStorage, so a reload or a crash loses nothing.
 // The same answer sent twice is the same preference to the server, so trying again is safe.
 import { call } from "./api.js";
+import { _ } from "../words.js";
 
 const OFFLINE_LIMIT = 20;
 const LIMIT = 200; // a server that is slower than the hand, for a while
@@ -95,7 +96,7 @@ export class Outbox {
     const newer = this.#ops.some((other) => other !== op && other.kind === "answer" && other.claim === op.claim);
     if (op.kind === "answer" && !newer) this.#keep(op.claim, null);
     if (answer.ok) this.#learn(op, answer.data);
-    else this.tell.refused(op, answer.data?.detail ?? `The server answered ${answer.status}.`);
+    else this.tell.refused(op, answer.data?.detail ?? _("The server answered %(status)s.", { status: answer.status }));
     return 0;
   }
 

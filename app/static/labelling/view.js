@@ -1,11 +1,12 @@
 // What stands on the page: the pair, the progress, and what there is to say.
 import { differences } from "./differences.js";
 import { marked, raw, reading } from "./reading.js";
+import { _ } from "../words.js";
 
 const $ = (id) => document.getElementById(id);
 const RAW = "activedpo.raw";
 
-const ROLES = { system: "System", user: "User", assistant: "Assistant", tool: "Tool" };
+const ROLES = { system: _("System"), user: _("User"), assistant: _("Assistant"), tool: _("Tool") };
 const mode = { raw: localStorage.getItem(RAW) === "yes", differences: false };
 let shown = null;
 
@@ -28,7 +29,7 @@ function turns(messages, rendered) {
 const plain = (side) => (typeof side === "string" ? side : side.map((m) => m.content).join("\n\n"));
 
 function nothing() {
-  const element = raw("(an empty answer)");
+  const element = raw(_("(an empty answer)"));
   element.classList.add("nothing");
   return element;
 }
@@ -67,7 +68,7 @@ export function toggleRaw() {
   mode.raw = !mode.raw;
   try { localStorage.setItem(RAW, mode.raw ? "yes" : "no"); } catch { /* private mode: for this page only */ }
   if (shown) { drawPrompt(); drawSides(); }
-  announce(mode.raw ? "Showing the raw text." : "Showing Markdown.");
+  announce(mode.raw ? _("Showing the raw text.") : _("Showing Markdown."));
 }
 
 /** Marks the words that differ, for this pair. */
@@ -75,7 +76,7 @@ export function toggleDifferences() {
   if (!shown) return;
   mode.differences = !mode.differences;
   drawSides();
-  announce(mode.differences ? "Words that differ are marked." : "Differences are no longer marked.");
+  announce(mode.differences ? _("Words that differ are marked.") : _("Differences are no longer marked."));
 }
 
 function foldIfLong(box) {
@@ -86,14 +87,14 @@ function foldIfLong(box) {
   prompt.classList.toggle("long", long);
   $("more").hidden = !long;
   $("more").setAttribute("aria-expanded", "false");
-  $("more").firstChild.textContent = "Show the whole prompt ";
+  $("more").firstChild.textContent = `${_("Show the whole prompt")} `;
 }
 
 export function togglePrompt() {
   if ($("more").hidden) return;
   const open = $("prompt").classList.toggle("open");
   $("more").setAttribute("aria-expanded", String(open));
-  $("more").firstChild.textContent = open ? "Fold the prompt " : "Show the whole prompt ";
+  $("more").firstChild.textContent = open ? `${_("Fold the prompt")} ` : `${_("Show the whole prompt")} `;
 }
 
 export function watchPrompt() {
@@ -113,8 +114,8 @@ export function rest(html) {
 }
 
 export function progress(done, needed, number) {
-  $("progress").textContent = needed ? `${Math.min(done, needed)} of ${needed} in this batch` : "";
-  if (number) $("round").textContent = `Round ${number}`;
+  $("progress").textContent = needed ? _("%(done)s of %(needed)s in this batch", { done: Math.min(done, needed), needed }) : "";
+  if (number) $("round").textContent = _("Round %(number)s", { number });
 }
 
 export function mark(choice) {
@@ -138,7 +139,7 @@ export function note(text, { stay = false, link = null } = {}) {
   words.textContent = text;
   const close = document.createElement("button");
   close.type = "button";
-  close.textContent = "Close";
+  close.textContent = _("Close");
   close.addEventListener("click", () => { $("note").hidden = true; });
   const parts = [words];
   if (link) {
