@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from app import formats
+from app.language import decimal
+
 WIDTH, HEIGHT = 640, 272
 LEFT, RIGHT, TOP, BOTTOM = 56, 72, 28, 44
 MOST_POINTS = 300  # a line is no smoother with more
@@ -55,7 +58,7 @@ class Scale:
         last = math.floor(self.high / step + 1e-9)
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         values = [k * step for k in range(first, last + 1)]
-        return [(self(v), f"{v:.{digits}f}".replace("-", "\N{MINUS SIGN}")) for v in values]
+        return [(self(v), decimal(v, digits)) for v in values]
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _line(series: Series, x: Scale, y: Scale) -> Line:
         over = [(x(p[0]), y(h)) for p, h in zip(series.points, series.high, strict=True)]
         under = [(x(p[0]), y(v)) for p, v in zip(series.points, series.low, strict=True)]
         band = _path(over + under[::-1]) + "Z"
-    value = f"{series.points[-1][1]:.3g}".replace("-", "\N{MINUS SIGN}")
+    value = formats.significant(series.points[-1][1])
     marks = tuple(pixels) if len(pixels) <= MOST_MARKS else ()
     return Line(series.name, _path(pixels), series.second, pixels[-1], value, band, marks)
 

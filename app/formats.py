@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
@@ -20,6 +21,14 @@ ANSWERS = (
 )
 """What may be known to be right of a pair, and how it is shown."""
 
+CHOICES = {
+    "left": _("left"),
+    "right": _("right"),
+    "tie": _("a tie"),
+    "both_bad": _("both bad"),
+    "skip": _("skipped"),
+    "abstain": _("abstained"),
+}
 JUST_NOW = dt.timedelta(seconds=5)
 _P = ParamSpec("_P")
 
@@ -53,6 +62,18 @@ def number(value: float | None, digits: int | None = None) -> str:
     if digits is None:
         digits = 0 if float(value).is_integer() else 3
     return decimal(value, digits)
+
+
+@_spoken
+def significant(value: float, figures: int = 3) -> str:
+    """``value`` with so many significant figures at most."""
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return decimal(value, max(0, figures - 1 - size), exactly=False)
+
+
+def choice_word(choice: str) -> str:
+    """What somebody said of a pair, as a word; a completion's letter as it is."""
+    return CHOICES.get(choice.replace(" ", "_"), choice)
 
 
 @_spoken
@@ -118,6 +139,8 @@ FILTERS = {
     "percent": percent,
     "size": size,
     "duration": duration,
+    "significant": significant,
+    "choice_word": choice_word,
     "prompt_text": prompt_text,
     "model_name": model_name,
     "pretty": pretty,

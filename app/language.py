@@ -171,20 +171,26 @@ def ngettext(one: str, many: str, num: int, /, **values: Any) -> Spoken:
     return Spoken(lambda: _filled(_translations(current()).ungettext(one, many, num), values))
 
 
-def decimal(value: float, digits: int | None = None) -> str:
+def stored(message: str) -> Spoken:
+    """A text that was written to the database in English, and stands in ``_()`` elsewhere."""
+    return Spoken(lambda: _translations(current()).ugettext(message) if message else "")
+
+
+def decimal(value: float, digits: int | None = None, *, exactly: bool = True) -> str:
     """A number as the spoken language writes it; as many digits after the point as said."""
-    return _number(Locale.parse(current()).decimal_formats[None], value, digits)
+    least = digits if exactly else 0
+    return _number(Locale.parse(current()).decimal_formats[None], value, least, digits)
 
 
 def percentage(value: float, digits: int) -> str:
     """A share in [0, 1] as the spoken language writes a percentage."""
-    return _number(Locale.parse(current()).percent_formats[None], value, digits)
+    return _number(Locale.parse(current()).percent_formats[None], value, digits, digits)
 
 
-def _number(pattern: NumberPattern, value: float, digits: int | None) -> str:
-    if digits is not None:
+def _number(pattern: NumberPattern, value: float, least: int | None, most: int | None) -> str:
+    if least is not None and most is not None:
         pattern = copy(pattern)  # Babel keeps them for everybody
-        pattern.frac_prec = (digits, digits)
+        pattern.frac_prec = (least, most)
     shown: str = pattern.apply(value, Locale.parse(current()))
     return shown.replace("-", "\N{MINUS SIGN}")
 

@@ -29,7 +29,7 @@ from starlette.types import Scope
 
 from app import formats
 from app.database import Db
-from app.errors import BUSY, Forbidden, Problem, Unavailable
+from app.errors import BUSY, Forbidden, Problem, Unavailable, fault
 from app.language import _, direction, for_scripts, in_templates, languages, speaking, wanted
 from app.people.access import (
     BEFORE_SET_UP,
@@ -238,11 +238,7 @@ def line_ends(value: str) -> str:
 def errors_of(error: Problem | ValidationError) -> dict[str, str]:
     """What is wrong, by field name; what belongs to no field under ""."""
     if isinstance(error, ValidationError):
-        found = {}
-        for item in error.errors():
-            message = item["msg"].removeprefix("Value error, ")
-            found[".".join(str(part) for part in item["loc"])] = message
-        return found
+        return {".".join(map(str, item["loc"])): fault(item) for item in error.errors()}
     named = {item["field"]: item["message"] for item in error.extra.get("errors", [])}
     return named or {"": error.detail}
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, NotFound
 from app.labelling import gold, queries, slots, withheld
 from app.labelling.models import Claim, Preference, PreferenceVersion
+from app.language import _
 from app.oracles import queries as oracle_queries
 from app.projects.models import Project
 from app.rounds import queries as round_queries
@@ -61,7 +62,7 @@ def claim_pairs(
     seconds = slots.claim_seconds(project)
     how = _way_in(session, project, person_id)
     ids: list[uuid.UUID] = []
-    for _ in range(
+    for __ in range(
         slots.TRIES if count else 0
     ):  # another claimer may take a slot between snapshot and insert
         missing = count - len(ids)
@@ -236,7 +237,7 @@ def release(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> None
     """
     claim = slots.lock(session, claim_id, person_id).claim
     if claim.state in ("answered", "skipped"):
-        raise Conflict("This claim is answered: undo the preference instead.")
+        raise Conflict(_("This claim is answered: undo the preference instead."))
     claim.state = "released"
 
 
@@ -245,13 +246,13 @@ def _lock_preference(
 ) -> tuple[Preference, slots.Place]:
     preference = queries.preference_of(session, preference_id, person_id)
     if preference is None or preference.claim_id is None:
-        raise NotFound("There is no such preference of yours.")
+        raise NotFound(_("There is no such preference of yours."))
     place = slots.lock(session, preference.claim_id, person_id)
     session.refresh(preference)
     if preference.deleted_at is not None:
-        raise NotFound("There is no such preference of yours.")
+        raise NotFound(_("There is no such preference of yours."))
     if preference.frozen_in is not None:
-        raise Conflict("Its batch is complete: this preference can no longer be changed.")
+        raise Conflict(_("Its batch is complete: this preference can no longer be changed."))
     return preference, place
 
 
@@ -271,7 +272,10 @@ def _guard(session: Session, place: slots.Place, preference: Preference) -> bool
 def _again(standing: Preference, answer: Answer) -> Preference:
     if standing.choice != answer.choice:
         raise Conflict(
-            f"You said {standing.choice} for this pair: amend that preference to change it.",
+            _(
+                "You said %(choice)s for this pair: amend that preference to change it.",
+                choice=standing.choice,
+            ),
             preference=str(standing.id),
         )
     return standing

@@ -17,6 +17,7 @@ from app.errors import Conflict, NotFound, Problem
 from app.labelling import actions, batch_queries, queries, withheld
 from app.labelling.actions import Answer
 from app.labelling.models import Preference
+from app.language import _
 from app.projects.models import Project
 from app.rounds import actions as rounds
 from app.rounds import queries as round_queries
@@ -77,7 +78,7 @@ def prefer_all(
         if i in outcomes:
             continue
         if claim not in places:
-            outcomes[i] = Outcome(problem=NotFound("There is no such claim of yours."))
+            outcomes[i] = Outcome(problem=NotFound(_("There is no such claim of yours.")))
         elif (problem := forbidden[places[claim][0]]) is not None:
             outcomes[i] = Outcome(problem=problem)
         else:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Gone, NotFound
 from app.labelling import queries, slots, withheld
 from app.labelling.models import Claim
+from app.language import _
 from app.projects.models import Project
 
 
@@ -24,7 +25,7 @@ def renew(session: Session, project: Project, claim_id: uuid.UUID, person_id: uu
         _take_up_again(session, claim_id, person_id)
     claim = queries.claim_of(session, claim_id, person_id)
     if claim is None:
-        raise NotFound("There is no such claim of yours.")
+        raise NotFound(_("There is no such claim of yours."))
     return claim
 
 
@@ -32,9 +33,9 @@ def _take_up_again(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) 
     place = slots.lock(session, claim_id, person_id)
     standing = queries.preference_on(session, place.pair.id, person_id)
     if standing is not None:
-        raise Conflict("You have answered this pair already.", preference=str(standing.id))
+        raise Conflict(_("You have answered this pair already."), preference=str(standing.id))
     if not place.counts:
-        raise Gone("The batch of this pair is over.")
+        raise Gone(_("The batch of this pair is over."))
     if withheld.is_withheld(session, place.pair.id):
-        raise Gone("This pair was flagged as personal data and is not shown any more.")
+        raise Gone(_("This pair was flagged as personal data and is not shown any more."))
     slots.retake(session, place)

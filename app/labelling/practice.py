@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.labelling.practice_models import PracticeAnswer, PracticePair, PracticeResult
+from app.language import _
 from app.people.access import Actor, may, role_in
 from app.projects.models import Project
 from app.rounds.events import record
@@ -127,8 +128,11 @@ def require(session: Session, project: Project, actor: Actor) -> None:
     """Raise :class:`Forbidden` where the actor has to practise first."""
     if is_asked(session, project, actor):
         raise Forbidden(
-            "This project wants practice first: answer its practice pairs "
-            f"(/projects/{project.id}/practice) until you reach its mark.",
+            _(
+                "This project wants practice first: answer its practice pairs "
+                "(/projects/%(id)s/practice) until you reach its mark.",
+                id=project.id,
+            ),
             practice=f"/projects/{project.id}/practice",
         )
 
@@ -144,14 +148,14 @@ def answer(
         Invalid: no such choice.
     """
     if choice not in CHOICES:
-        raise Invalid(f"choice: one of {', '.join(CHOICES)}.", field="choice")
+        raise Invalid(_("choice: one of %(choices)s.", choices=", ".join(CHOICES)), field="choice")
     _alone(session, person_id)
     pair = session.get(PracticePair, pair_id)
     if pair is None or pair.project_id != project.id:
-        raise NotFound("There is no such practice pair in this project.")
+        raise NotFound(_("There is no such practice pair in this project."))
     at = standing(session, project, person_id)
     if at.next is None or at.next.id != pair.id:
-        raise Conflict("This practice pair is not the next one: load the page again.")
+        raise Conflict(_("This practice pair is not the next one: load the page again."))
     sides = {"left": at.left_is, "right": "b" if at.left_is == "a" else "a"}
     said = sides.get(choice, choice)
     given = PracticeAnswer(

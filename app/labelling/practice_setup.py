@@ -17,6 +17,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.labelling.models import ANSWERS
 from app.labelling.practice import enough, pairs_of
 from app.labelling.practice_models import PracticeAnswer, PracticePair, PracticeResult
+from app.language import _
 from app.people.models import Person
 from app.projects import content
 from app.projects.models import Project
@@ -54,12 +55,15 @@ def checked(fields: dict[str, Any]) -> NewPractice:
         try:
             found[name] = check(fields.get(name, ""))
         except ValueError as error:
-            raise Invalid(f"{name}: {error}", field=name) from None
+            raise Invalid(_("%(name)s: %(error)s", name=name, error=error), field=name) from None
     if len(found["explanation"]) > LONGEST_EXPLANATION:
         longest = f"{LONGEST_EXPLANATION:,}"
-        raise Invalid(f"explanation: is longer than {longest} characters", field="explanation")
+        raise Invalid(
+            _("explanation: is longer than %(longest)s characters", longest=longest),
+            field="explanation",
+        )
     if fields.get("answer") not in ANSWERS:
-        raise Invalid(f"answer: one of {', '.join(ANSWERS)}.", field="answer")
+        raise Invalid(_("answer: one of %(answers)s.", answers=", ".join(ANSWERS)), field="answer")
     return NewPractice(answer=fields["answer"], **found)
 
 
@@ -71,7 +75,9 @@ def add(session: Session, project: Project, new: NewPractice, by: uuid.UUID | No
     """
     there = pairs_of(session, project.id)
     if len(there) >= MOST_PAIRS:
-        raise Conflict(f"There are {MOST_PAIRS} practice pairs: take one out first.")
+        raise Conflict(
+            _("There are %(most_pairs)s practice pairs: take one out first.", most_pairs=MOST_PAIRS)
+        )
     position = there[-1].position + 1 if there else 0
     pair = _stored(session, project, position, new)
     _tell(session, project, len(there) + 1, by)
@@ -87,7 +93,7 @@ def replace_all(
         Invalid: more than there may be.
     """
     if len(news) > MOST_PAIRS:
-        raise Invalid(f"pairs: at most {MOST_PAIRS}.", field="pairs")
+        raise Invalid(_("pairs: at most %(most_pairs)s.", most_pairs=MOST_PAIRS), field="pairs")
     session.execute(delete(PracticePair).where(PracticePair.project_id == project.id))
     made = [_stored(session, project, position, new) for position, new in enumerate(news)]
     _tell(session, project, len(made), by)
@@ -102,7 +108,7 @@ def remove(session: Session, project: Project, pair_id: uuid.UUID, by: uuid.UUID
     """
     pair = session.get(PracticePair, pair_id)
     if pair is None or pair.project_id != project.id:
-        raise NotFound("There is no such practice pair in this project.")
+        raise NotFound(_("There is no such practice pair in this project."))
     session.delete(pair)
     session.flush()
     mine = select(PracticePair.id).where(PracticePair.project_id == project.id)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Gone, NotFound
 from app.labelling import queries, withheld
 from app.labelling.models import GOLD, OWN_SLOT, Claim, Preference
+from app.language import _
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
 from app.projects.models import Pair, Project
@@ -70,7 +71,7 @@ def lock(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int
     """
     claim = queries.claim_of(session, claim_id, person_id)
     if claim is None:
-        raise NotFound("There is no such claim of yours.")
+        raise NotFound(_("There is no such claim of yours."))
     seen = session.get_one(Pair, claim.pair_id, populate_existing=True)
     # The round first: a batch completes under this lock, and lock order is round, pair, claims.
     in_round = claim.round_id if seen.state == GOLD else seen.round_id
@@ -78,7 +79,7 @@ def lock(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int
     pair = queries.lock_pair(session, claim.pair_id)
     if pair.state != GOLD and pair.round_id != (round.id if round else None):
         if tries == 0:
-            raise Conflict("The pair keeps changing its round: send the answer again.")
+            raise Conflict(_("The pair keeps changing its round: send the answer again."))
         return lock(session, claim_id, person_id, tries - 1)
     session.refresh(claim, with_for_update=True)
     return Place(claim, pair, round, session.get_one(Project, claim.project_id))
@@ -106,7 +107,7 @@ def retake(session: Session, place: Place) -> None:
     else:
         free = [s for s in range(max(place.pair.slots, place.claim.slot + 1)) if s not in taken]
     if not free:
-        raise Gone("Your claim ran out and the pair was given to someone else.")
+        raise Gone(_("Your claim ran out and the pair was given to someone else."))
     if place.claim.slot in taken:
         place.claim.slot = free[0]
     place.claim.state = "live"

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.labelling.models import Claim, Withheld
+from app.language import _
 from app.people.access import Actor, may, role_in
 from app.projects.models import Pair, Prompt
 from app.rounds.events import record
@@ -109,7 +110,7 @@ def clear(session: Session, project_id: uuid.UUID, pair_id: uuid.UUID, by: uuid.
     )
     row = session.get(Withheld, pair_id, populate_existing=True)
     if pair is None or row is None or row.cleared_at is not None:
-        raise NotFound("There is no such withheld pair in this project.")
+        raise NotFound(_("There is no such withheld pair in this project."))
     session.execute(
         update(Withheld)
         .where(Withheld.pair_id == pair_id)

@@ -13,6 +13,7 @@ from activedpo.oracles.llm import NO_LOGPROBS
 from app import jobs
 from app.errors import NotFound
 from app.labelling.models import Claim
+from app.language import _
 from app.oracles import queries
 from app.oracles.models import ON_ACCELERATOR, Oracle
 from app.oracles.schema import OpenAI, Settings
@@ -67,7 +68,7 @@ def detach(session: Session, project: Project) -> None:
     rounds.lock_project(session, project.id)
     oracle = queries.locked(session, project.id)
     if oracle is None:
-        raise NotFound("No oracle is attached to this project.")
+        raise NotFound(_("No oracle is attached to this project."))
     _let_go_for_good(session, oracle)
 
 

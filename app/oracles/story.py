@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from activedpo.oracles.llm import NO_LOGPROBS
+from app.language import Spoken, _, moment
 from app.oracles import queries
 from app.oracles.models import Oracle
 
@@ -14,9 +15,12 @@ def notice(session: Session, oracle: Oracle) -> str | None:
     if oracle.mode == "people_first" and oracle.state in ("active", "waiting"):
         turn = queries.turn_of(session, oracle)
         if turn is not None and not queries.has_its_turn(session, oracle):
-            return f"People label first; it fills what is left from {turn:%Y-%m-%d %H:%M} UTC on."
+            return _(
+                "People label first; it fills what is left from %(turn)s on.",
+                turn=Spoken(lambda: moment(turn)),
+            )
     if oracle.spent.get(NO_LOGPROBS):
-        return "The endpoint gives no log-probabilities: its verdicts count as certain."
+        return _("The endpoint gives no log-probabilities: its verdicts count as certain.")
     return None
 
 
@@ -25,12 +29,18 @@ def in_round(session: Session, oracle: Oracle | None) -> tuple[str, bool] | None
     if oracle is None:
         return None
     if oracle.state == "stopped":
-        return f"The oracle has stopped: {oracle.error}. People can label everything.", True
-    if oracle.state == "waiting":
-        return (
-            f"The oracle is in trouble: {oracle.error}. It tries again by itself; people can "
-            "label meanwhile.",
-            True,
+        told = _(
+            "The oracle has stopped: %(error)s. People can label everything.", error=oracle.error
         )
+        return told, True
+    if oracle.state == "waiting":
+        told = _(
+            "The oracle is in trouble: %(error)s. It tries again by itself; people can label "
+            "meanwhile.",
+            error=oracle.error,
+        )
+        return told, True
     said = notice(session, oracle)
-    return f"An oracle is attached. {said or 'It labels what is its to label.'}", False
+    if said is None:
+        return _("An oracle is attached. It labels what is its to label."), False
+    return _("An oracle is attached. %(said)s", said=said), False

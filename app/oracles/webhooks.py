@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs
 from app.errors import Conflict
+from app.language import _
 from app.oracles.models import Delivery, Webhook
 from app.sealed import seal
 
@@ -70,7 +71,7 @@ def resend(session: Session, delivery: Delivery) -> None:
         Conflict: it is on its way already.
     """
     if delivery.state == "pending":
-        raise Conflict("This delivery is on its way: see next_at.")
+        raise Conflict(_("This delivery is on its way: see next_at."))
     delivery.state, delivery.attempts = "pending", 0
     delivery.next_at, delivery.error = func.now(), None
     session.flush()
@@ -88,7 +89,7 @@ def take_due(session: Session, most: int) -> list[tuple[Delivery, Webhook]]:
         .limit(most)
         .with_for_update(of=Delivery, skip_locked=True)
     ).all()
-    for delivery, _ in due:
+    for delivery, __ in due:
         delivery.attempts += 1
         delivery.next_at = func.clock_timestamp() + dt.timedelta(seconds=HELD_SECONDS)
     session.flush()

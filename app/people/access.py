@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Forbidden, NotFound, Unauthorized
+from app.language import _
 from app.people import throttle
 from app.people.models import ApiKey, Membership, Person, SecondFactor, SignIn
 from app.projects.models import Project
@@ -70,7 +71,7 @@ class Actor:
     def require_admin(self) -> None:
         """Raise :class:`Forbidden` unless a site admin asks."""
         if not self.is_admin:
-            raise Forbidden("Only an admin of this site may do this.")
+            raise Forbidden(_("Only an admin of this site may do this."))
 
 
 def token_hash(secret: str) -> str:
@@ -97,7 +98,7 @@ def actor_of_key(session: Session, secret: str) -> Actor:
         .where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now()))
     ).one_or_none()
     if found is None:
-        raise Unauthorized("The API key is unknown, revoked or expired.")
+        raise Unauthorized(_("The API key is unknown, revoked or expired."))
     key, person = found
     if key.last_used_at is None or now() - key.last_used_at > _SEEN_EVERY:
         _touch(session, ApiKey, key.id, "last_used_at")
@@ -138,10 +139,10 @@ def find_actor(request: Request, session: Session) -> Actor | None:
     Raises:
         Unauthorized: a key was sent and is not valid.
     """
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    scheme, __, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme:
         if scheme.lower() != "bearer" or not secret.strip():
-            raise Unauthorized("Send `Authorization: Bearer <api key>`.")
+            raise Unauthorized(_("Send `Authorization: Bearer <api key>`."))
         return actor_of_key(session, _utf8(secret.strip()))
     token = request.cookies.get(COOKIE)
     return actor_of_cookie(session, token) if token else None
@@ -160,7 +161,7 @@ def check_csrf(actor: Actor, token: str | None) -> None:
     if actor.sign_in is None:
         return
     if not hmac.compare_digest(actor.sign_in.csrf_token.encode(), (token or "").encode()):
-        raise Forbidden("The form is out of date: load the page again and repeat.")
+        raise Forbidden(_("The form is out of date: load the page again and repeat."))
 
 
 def second_step_wanted(person: Person) -> bool:
@@ -187,12 +188,12 @@ def current_actor(request: Request, db: Db) -> Actor:
     """
     actor = find_actor(request, db)
     if actor is None:
-        raise Unauthorized("Send `Authorization: Bearer <api key>`, or sign in.")
+        raise Unauthorized(_("Send `Authorization: Bearer <api key>`, or sign in."))
     if request.method not in SAFE_METHODS:
         check_csrf(actor, request.headers.get(CSRF_HEADER))
     if request.url.path not in BEFORE_SET_UP and second_step_missing(db, actor):
         raise Forbidden(
-            "This site asks you for a second step of signing in: set it up at /account first.",
+            _("This site asks you for a second step of signing in: set it up at /account first."),
             second_factor=True,
         )
     if actor.key is not None and actor.key.rate_limit is not None:
@@ -236,7 +237,7 @@ def project_for(session: Session, actor: Actor, project_id: uuid.UUID, need: Nee
         NotFound: there is none, or not for this actor: both look the same from outside.
         Forbidden: the actor sees the project and may not do this.
     """
-    missing = NotFound("There is no such project, or you are not a member of it.")
+    missing = NotFound(_("There is no such project, or you are not a member of it."))
     if actor.only_project not in (None, project_id):
         raise missing
     project = session.get(Project, project_id)
@@ -246,5 +247,5 @@ def project_for(session: Session, actor: Actor, project_id: uuid.UUID, need: Nee
     if role is None and actor.person.role != "admin":
         raise missing
     if not may(actor, role, need):
-        raise Forbidden(f"This needs {_NEEDED[need]}.")
+        raise Forbidden(_("This needs %(needed)s.", needed=_NEEDED[need]))
     return project

@@ -33,7 +33,7 @@ def add_person(
         Conflict: somebody has this address.
     """
     if role not in ("admin", "member"):
-        raise Invalid("role: one of admin, member.", field="role")
+        raise Invalid(_("role: one of admin, member."), field="role")
     stored = passwords.hashed(text.password(password)) if password is not None else None
     person_id = session.scalar(
         insert(Person)
@@ -42,7 +42,9 @@ def add_person(
         .returning(Person.id)
     )
     if person_id is None:
-        raise Conflict(f"There is a person with the address {text.email(email)} already.")
+        raise Conflict(
+            _("There is a person with the address %(email)s already.", email=text.email(email))
+        )
     return session.get_one(Person, person_id)
 
 
@@ -79,7 +81,7 @@ def change_person(
         admins = select(Person.id).where(Person.role == "admin", Person.active)
         # Locked, so that two admins cannot demote each other at once
         if len(session.scalars(admins.with_for_update()).all()) < 2:
-            raise Conflict("This is the only admin; make somebody else admin first.")
+            raise Conflict(_("This is the only admin; make somebody else admin first."))
     if name is not None:
         person.name = name
     if role is not None:
@@ -109,7 +111,7 @@ def choose_language(session: Session, person: Person, code: str | None) -> None:
 
 def _is_there(person: Person) -> None:
     if person.deleted_at is not None:
-        raise Conflict("This person is deleted, and cannot come back.")
+        raise Conflict(_("This person is deleted, and cannot come back."))
 
 
 def add_key(
@@ -133,11 +135,13 @@ def add_key(
     _is_there(person)
     text.name(name)
     if scope not in KEY_SCOPES:
-        raise Invalid(f"scope: one of {', '.join(KEY_SCOPES)}.", field="scope")
+        raise Invalid(
+            _("scope: one of %(key_scopes)s.", key_scopes=", ".join(KEY_SCOPES)), field="scope"
+        )
     if project_id is not None and session.get(Project, project_id) is None:
-        raise Invalid("project_id: there is no such project.", field="project_id")
+        raise Invalid(_("project_id: there is no such project."), field="project_id")
     if expires_at is not None and expires_at <= now():
-        raise Invalid("expires_at: lies in the past.", field="expires_at")
+        raise Invalid(_("expires_at: lies in the past."), field="expires_at")
     secret = KEY_START + secrets.token_urlsafe(32)
     key = ApiKey(
         person_id=person.id,
@@ -171,7 +175,7 @@ def rotate_key(
     """
     session.refresh(key, with_for_update=True)
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now()):
-        raise Conflict("This key has ended: make a new one.")
+        raise Conflict(_("This key has ended: make a new one."))
     person = session.get_one(Person, key.person_id)
     new, secret = add_key(session, person, key.scope, key.name, key.project_id, key.expires_at, by)
     new.rate_limit = key.rate_limit
@@ -204,7 +208,10 @@ def add_member(
     """
     _is_there(person)
     if role not in PROJECT_ROLES:
-        raise Invalid(f"role: one of {', '.join(PROJECT_ROLES)}.", field="role")
+        raise Invalid(
+            _("role: one of %(project_roles)s.", project_roles=", ".join(PROJECT_ROLES)),
+            field="role",
+        )
     roles.check_gives(session, by, project.id, role)
     _check_reaches(session, by, project.id, person.id)
     if role != "owner":
@@ -237,7 +244,7 @@ def remove_member(
     """
     member = session.get(Membership, (project.id, person_id))
     if member is None:
-        raise NotFound("This person is not a member of the project.")
+        raise NotFound(_("This person is not a member of the project."))
     _check_reaches(session, by, project.id, person_id)
     _keep_an_owner(session, project, person_id)
     session.delete(member)
@@ -257,11 +264,11 @@ def hand_over(session: Session, project: Project, person_id: uuid.UUID, by: Pers
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
     member = session.get(Membership, (project.id, person_id), populate_existing=True)
     if member is None:
-        raise NotFound("This person is not a member of the project.")
+        raise NotFound(_("This person is not a member of the project."))
     if member.role == "owner":
-        raise Conflict("This person owns the project already.")
+        raise Conflict(_("This person owns the project already."))
     if not session.get_one(Person, person_id).active:
-        raise Conflict("This person is not active: the project would have no owner who can act.")
+        raise Conflict(_("This person is not active: the project would have no owner who can act."))
     member.role = "owner"
     own = session.get(Membership, (project.id, by.id), populate_existing=True)
     if own is not None and own.role == "owner":
@@ -291,7 +298,7 @@ def _keep_an_owner(session: Session, project: Project, leaving: uuid.UUID) -> No
         Membership.project_id == project.id, Membership.role == "owner"
     )
     if session.scalars(owners).all() == [leaving]:
-        raise Conflict("This is the only owner; make somebody else owner first.")
+        raise Conflict(_("This is the only owner; make somebody else owner first."))
 
 
 def person_called(session: Session, email: str) -> Person:
@@ -302,5 +309,5 @@ def person_called(session: Session, email: str) -> Person:
     """
     person = session.scalar(select(Person).where(Person.email == func.lower(text.email(email))))
     if person is None:
-        raise NotFound(f"There is no person with the address {text.email(email)}.")
+        raise NotFound(_("There is no person with the address %(email)s.", email=text.email(email)))
     return person

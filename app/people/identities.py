@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Forbidden, Problem
+from app.language import _
 from app.people import actions, text
 from app.people.access import now
 from app.people.models import ApiKey, Identity, Person, RecoveryCode, SecondFactor, SignIn
@@ -56,7 +57,7 @@ def person_for(session: Session, who: Claims, *, invited: bool = False) -> Perso
     if person is None:
         person = _created(session, who, role, invited=invited)
     if not person.active or person.deleted_at is not None:
-        raise Forbidden("This account is not active. Ask whoever runs this server.")
+        raise Forbidden(_("This account is not active. Ask whoever runs this server."))
     if identity is None:
         identity = _tied(session, who, person)
     identity.last_used_at = now()
@@ -84,7 +85,7 @@ def _by_address(session: Session, who: Claims) -> Person | None:
         Identity.person_id == person.id, Identity.issuer == who.issuer
     )
     if session.scalar(tied):
-        raise Conflict("Your e-mail address belongs to another account of this provider here.")
+        raise Conflict(_("Your e-mail address belongs to another account of this provider here."))
     return person
 
 
@@ -98,7 +99,7 @@ def _address(who: Claims) -> str | None:
 def _created(session: Session, who: Claims, role: str | None, *, invited: bool) -> Person:
     if not (invited or get_settings().oidc_create_people):
         raise Forbidden(
-            "There is no account for you here. An admin can make one with your e-mail address."
+            _("There is no account for you here. An admin can make one with your e-mail address.")
         )
     address = _address(who) or _made_up(who)
     return actions.add_person(session, address, who.name, role or "member")

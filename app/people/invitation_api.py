@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.database import Db
 from app.errors import Forbidden
 from app.idempotency.route import Once, OnceRoute
+from app.language import _
 from app.paging import Paged
 from app.people import invitation_queries, invitations, queries
 from app.people.access import Actor, CurrentActor, project_for
@@ -158,7 +159,7 @@ def register(body: NewcomerIn, request: Request, db: Db) -> dict[str, Any]:
 def join(body: TokenIn, request: Request, actor: CurrentActor, db: Db) -> dict[str, Any]:
     """Come by an invitation with the account that asks."""
     if actor.scope != "admin" or actor.only_project is not None:
-        raise Forbidden("Joining needs a key that is narrowed in nothing, or to be signed in.")
+        raise Forbidden(_("Joining needs a key that is narrowed in nothing, or to be signed in."))
     invitation = invitations.opened(db, body.token, place_of(request))
     invitations.accept(db, invitation, actor.person)
     return {"person": queries.person_view(actor.person), "project": invitation.project_id}

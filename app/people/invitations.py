@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Forbidden, Gone, Invalid, NotFound, Unauthorized
+from app.language import _
 from app.people import actions, roles, text, throttle
 from app.people.access import now, token_hash
 from app.people.models import PROJECT_ROLES, Invitation, InvitationUse, Membership, Person
@@ -52,7 +53,9 @@ def invite(
     """
     _check(project, role, days, uses)
     if not may_give(session, by.id, project.id if project else None, role):
-        raise Forbidden(f"The role {role} is not yours to give: it is more than yours.")
+        raise Forbidden(
+            _("The role %(role)s is not yours to give: it is more than yours.", role=role)
+        )
     token = secrets.token_urlsafe(32)
     invitation = Invitation(
         project_id=project.id if project else None,
@@ -72,11 +75,11 @@ def invite(
 def _check(project: Project | None, role: str, days: int, uses: int) -> None:
     known = PROJECT_ROLES if project else SITE_ROLES
     if role not in known:
-        raise Invalid(f"role: one of {', '.join(known)}.", field="role")
+        raise Invalid(_("role: one of %(known)s.", known=", ".join(known)), field="role")
     if not 1 <= days <= LONGEST_DAYS:
-        raise Invalid(f"days: 1 to {LONGEST_DAYS}.", field="days")
+        raise Invalid(_("days: 1 to %(longest_days)s.", longest_days=LONGEST_DAYS), field="days")
     if not 1 <= uses <= MOST_USES:
-        raise Invalid(f"uses: 1 to {MOST_USES:,}.", field="uses")
+        raise Invalid(_("uses: 1 to %(most_uses)s.", most_uses=MOST_USES), field="uses")
 
 
 def may_give(
@@ -146,7 +149,7 @@ def register(
         Unauthorized: no account can be made of it.
     """
     if not get_settings().password_sign_in:
-        raise Forbidden("Passwords are not taken here: sign in through the identity provider.")
+        raise Forbidden(_("Passwords are not taken here: sign in through the identity provider."))
     address = text.email(email)
     name = text.given_name(name)
     text.password(password)
@@ -157,7 +160,7 @@ def register(
     except Conflict:
         throttle.count_failure(address, place)
         raise Unauthorized(
-            "No account could be made with this address. If you have one here, sign in with it."
+            _("No account could be made with this address. If you have one here, sign in with it.")
         ) from None
     person.email_proven = False
     record(session, "person.registered", project_id=invitation.project_id, person=str(person.id))
@@ -179,7 +182,9 @@ def accept(session: Session, invitation: Invitation, person: Person, *, new: boo
     if not new and _has_as_much(session, invitation, person):
         return
     if session.get(InvitationUse, (invitation.id, person.id)) is not None:
-        raise Conflict("You came by this invitation before, and it works once: ask for a new one.")
+        raise Conflict(
+            _("You came by this invitation before, and it works once: ask for a new one.")
+        )
     invitation.uses += 1
     session.add(InvitationUse(invitation_id=invitation.id, person_id=person.id))
     session.flush()
@@ -194,7 +199,7 @@ def accept(session: Session, invitation: Invitation, person: Person, *, new: boo
 
 def _check_address(invitation: Invitation, address: str) -> None:
     if invitation.email is not None and invitation.email != address:
-        raise Forbidden("This invitation is for another e-mail address.")
+        raise Forbidden(_("This invitation is for another e-mail address."))
 
 
 def _has_as_much(session: Session, invitation: Invitation, person: Person) -> bool:
@@ -214,7 +219,7 @@ def invitation_of(
     """
     found = session.get(Invitation, invitation_id)
     if found is None or project_id not in (None, found.project_id):
-        raise NotFound("There is no such invitation.")
+        raise NotFound(_("There is no such invitation."))
     return found
 
 

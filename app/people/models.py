@@ -9,7 +9,15 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueCon
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified
+from app.language import _
 
+ROLE_WORDS = {
+    "owner": _("owner"),
+    "admin": _("admin"),
+    "reviewer": _("reviewer"),
+    "annotator": _("annotator"),
+    "oracle": _("oracle"),
+}
 PROJECT_ROLES = ("owner", "admin", "reviewer", "annotator", "oracle")
 KEY_SCOPES = ("admin", "annotator", "oracle")
 

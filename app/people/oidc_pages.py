@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.database import Db
 from app.errors import NotFound, Problem
+from app.language import _
 from app.people import identities, invitation_pages, oidc, sessions, throttle
 from app.people.access import COOKIE
 from app.people.account_pages import code_page
@@ -30,7 +31,7 @@ def _redirect_uri(request: Request) -> str:
 
 def _configured() -> None:
     if not oidc.configured():
-        raise NotFound("This site has no identity provider.")
+        raise NotFound(_("This site has no identity provider."))
 
 
 @router.get(PATH)

@@ -9,6 +9,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
+from app.language import _
 from app.people.access import Actor
 from app.people.models import ApiKey, Membership, Person, SecondFactor
 
@@ -99,7 +100,7 @@ def person_by_id(session: Session, person_id: uuid.UUID) -> Person:
     """
     person = session.get(Person, person_id)
     if person is None:
-        raise NotFound("There is no such person.")
+        raise NotFound(_("There is no such person."))
     return person
 
 
@@ -111,5 +112,5 @@ def key_for(session: Session, actor: Actor, key_id: uuid.UUID) -> ApiKey:
     """
     key = session.scalar(keys_for(actor).where(ApiKey.id == key_id))
     if key is None:
-        raise NotFound("There is no such key, or it is somebody else's.")
+        raise NotFound(_("There is no such key, or it is somebody else's."))
     return key

@@ -7,6 +7,7 @@ import uuid
 from sqlalchemy.orm import Session
 
 from app.errors import Forbidden
+from app.language import _
 from app.people.access import role_in
 from app.people.models import Person
 
@@ -31,4 +32,9 @@ def given_by(session: Session, person_id: uuid.UUID, project_id: uuid.UUID) -> t
 def check_gives(session: Session, by: uuid.UUID | None, project_id: uuid.UUID, role: str) -> None:
     """Raise :class:`Forbidden` where ``by`` (None: the program itself) may not give ``role``."""
     if by is not None and role not in given_by(session, by, project_id):
-        raise Forbidden(f"The role {role} is not yours to give or to take: it is more than yours.")
+        raise Forbidden(
+            _(
+                "The role %(role)s is not yours to give or to take: it is more than yours.",
+                role=role,
+            )
+        )

@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid
+from app.language import _
 from app.people import passwords, throttle
 from app.people.access import now, second_step_wanted
 from app.people.models import Person, RecoveryCode, SecondFactor, SignIn
@@ -55,7 +56,7 @@ def begin(session: Session, person: Person) -> str:
     """
     found = _row(session, person.id)
     if found is not None and found.confirmed_at is not None:
-        raise Conflict("A second step is in use already: take it out first.")
+        raise Conflict(_("A second step is in use already: take it out first."))
     if found is None:
         found = SecondFactor(person_id=person.id, secret="")
         session.add(found)
@@ -73,7 +74,7 @@ def pending_secret(session: Session, person_id: uuid.UUID) -> str:
     """
     found = session.get(SecondFactor, person_id)
     if found is None or found.confirmed_at is not None:
-        raise Conflict("No second step is being set up: begin again.")
+        raise Conflict(_("No second step is being set up: begin again."))
     return unseal(found.secret)
 
 
@@ -145,7 +146,7 @@ def turn_off(session: Session, person: Person, code: str, place: str) -> None:
     """
     _must_be_on(session, person)
     if second_step_wanted(person):
-        raise Conflict("This site asks you for a second step: it cannot be turned off.")
+        raise Conflict(_("This site asks you for a second step: it cannot be turned off."))
     check(session, person, code, place)
     reset(session, person, person.id)
 
@@ -168,7 +169,7 @@ def reset(session: Session, person: Person, by: uuid.UUID | None) -> None:
 
 def _must_be_on(session: Session, person: Person) -> None:
     if not is_on(session, person.id):
-        raise Conflict("There is no second step to change: set one up first.")
+        raise Conflict(_("There is no second step to change: set one up first."))
 
 
 def _row(session: Session, person_id: uuid.UUID) -> SecondFactor | None:
@@ -184,7 +185,7 @@ def _counted(session: Session, person: Person, code: str, place: str, *, recover
         right = _of_list(session, person.id, plain)
     if not right:
         throttle.count_failure(person.email, place)
-        raise Invalid("code: this code is wrong, or was used before.", field="code")
+        raise Invalid(_("code: this code is wrong, or was used before."), field="code")
     throttle.forget_attempts(person.email, place)
     session.flush()
 

@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.errors import Forbidden, Invalid, Unauthorized
+from app.language import _
 from app.people import passwords, second_factor, throttle
 from app.people.access import IDLE_END, now, token_hash
 from app.people.models import Person, SignIn
@@ -70,7 +71,7 @@ def sign_in(
         Invalid: ``code`` is wrong, or was used before.
     """
     if not get_settings().password_sign_in:
-        raise Forbidden("Passwords are not taken here: sign in through the identity provider.")
+        raise Forbidden(_("Passwords are not taken here: sign in through the identity provider."))
     email = email.strip().lower()
     throttle.count_attempt(email, place)
     person = None
@@ -79,7 +80,7 @@ def sign_in(
     stored = person.password_hash if person else None
     if not passwords.matches(stored, password) or person is None or stored is None:
         throttle.count_failure(email, place)
-        raise Unauthorized("The e-mail address or the password is wrong.")
+        raise Unauthorized(_("The e-mail address or the password is wrong."))
     if second_factor.is_on(session, person.id):
         if code is None:
             raise SecondStepNeeded(_ticket(person))
@@ -133,7 +134,7 @@ def _person_of(session: Session, ticket: str) -> Person:
         or token_hash(person.password_hash or "") != password
         or not second_factor.is_on(session, person.id)
     ):
-        raise TicketError("That took too long: sign in again.")
+        raise TicketError(_("That took too long: sign in again."))
     return person
 
 
@@ -154,7 +155,7 @@ def confirm_self(person: Person, begun: SignIn | None, password: str, place: str
     if has_password(person):
         confirm_password(person, password, place)
     elif begun is None or now() - begun.created_at > FRESH:
-        raise Invalid("That takes a fresh session: sign out, sign in and come back here.")
+        raise Invalid(_("That takes a fresh session: sign out, sign in and come back here."))
 
 
 def confirm_password(person: Person, password: str, place: str) -> None:
@@ -167,7 +168,7 @@ def confirm_password(person: Person, password: str, place: str) -> None:
     throttle.count_attempt(person.email, place)
     if not passwords.matches(person.password_hash, password):
         throttle.count_failure(person.email, place)
-        raise Invalid("current: this is not your password.", field="current")
+        raise Invalid(_("current: this is not your password."), field="current")
     throttle.forget_attempts(person.email, place)
 
 

@@ -6,6 +6,7 @@ import re
 
 from app import storable
 from app.errors import Invalid
+from app.language import _
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 8, 1000
@@ -22,7 +23,7 @@ def email(value: str) -> str:
     """
     value = value.strip().lower()
     if not _EMAIL.fullmatch(value) or storable.fault(value):
-        raise Invalid("email: write an address as name@host.", field="email")
+        raise Invalid(_("email: write an address as name@host."), field="email")
     return value
 
 
@@ -33,7 +34,7 @@ def name(value: str) -> str:
         Invalid: it cannot be stored.
     """
     if problem := storable.fault(value):
-        raise Invalid(f"name: {problem}.", field="name")
+        raise Invalid(_("name: %(problem)s.", problem=problem), field="name")
     return value
 
 
@@ -45,7 +46,7 @@ def given_name(value: str, longest: int = LONGEST_NAME) -> str:
     """
     value = name(value).strip()
     if not 1 <= len(value) <= longest:
-        raise Invalid(f"name: 1 to {longest} characters.", field="name")
+        raise Invalid(_("name: 1 to %(longest)s characters.", longest=longest), field="name")
     return value
 
 
@@ -57,7 +58,11 @@ def password(value: str) -> str:
     """
     if not SHORTEST_PASSWORD <= len(value) <= LONGEST_PASSWORD or storable.fault(value):
         raise Invalid(
-            f"password: {SHORTEST_PASSWORD} to {LONGEST_PASSWORD:,} characters.",
+            _(
+                "password: %(shortest_password)s to %(longest_password)s characters.",
+                shortest_password=SHORTEST_PASSWORD,
+                longest_password=LONGEST_PASSWORD,
+            ),
             field="password",
         )
     return value

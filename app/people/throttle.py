@@ -16,6 +16,7 @@ from limits.strategies import FixedWindowRateLimiter
 from redis.exceptions import RedisError
 
 from app.errors import TooMany
+from app.language import _
 from app.settings import get_settings
 
 log = structlog.get_logger()
@@ -59,17 +60,19 @@ def _attempt(storage: Storage, email: str, place: str) -> None:
     for passes, (limit, names) in checks:
         if not passes(limit, *names):
             wait = max(1, math.ceil(limiter.get_window_stats(limit, *names)[0] - time.time()))
-            raise TooMany(f"Too many tries to sign in: wait {wait} s.", retry_after=wait)
+            raise TooMany(
+                _("Too many tries to sign in: wait %(wait)s s.", wait=wait), retry_after=wait
+            )
 
 
-def _test_place(storage: Storage, _: str, place: str) -> None:
+def _test_place(storage: Storage, _name: str, place: str) -> None:
     limiter, bucket = FixedWindowRateLimiter(storage), ("sign-in", "place", place)
     if not limiter.test(PER_PLACE, *bucket):
         wait = max(1, math.ceil(limiter.get_window_stats(PER_PLACE, *bucket)[0] - time.time()))
-        raise TooMany(f"Too many tries to sign in: wait {wait} s.", retry_after=wait)
+        raise TooMany(_("Too many tries to sign in: wait %(wait)s s.", wait=wait), retry_after=wait)
 
 
-def _hit_place(storage: Storage, _: str, place: str) -> None:
+def _hit_place(storage: Storage, _name: str, place: str) -> None:
     FixedWindowRateLimiter(storage).hit(PER_PLACE, "sign-in", "place", place)
 
 
@@ -143,7 +146,10 @@ def _hit_call(storage: Storage, key: str, rate: str) -> None:
     limiter, limit = FixedWindowRateLimiter(storage), parse(rate)
     if not limiter.hit(limit, "key", key):
         wait = max(1, math.ceil(limiter.get_window_stats(limit, "key", key)[0] - time.time()))
-        raise TooMany(f"This key may make {rate} calls: wait {wait} s.", retry_after=wait)
+        raise TooMany(
+            _("This key may make %(rate)s calls: wait %(wait)s s.", rate=rate, wait=wait),
+            retry_after=wait,
+        )
 
 
 def count_call(key: str, rate: str) -> None:

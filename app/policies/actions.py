@@ -7,6 +7,7 @@ import uuid
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
+from app.language import _
 from app.policies.models import Policy
 from app.projects.models import Project
 from app.rounds import queries as rounds
@@ -27,7 +28,7 @@ def make_current(
     project = rounds.lock_project(session, project.id)
     policy = session.get(Policy, policy_id)
     if policy is None or policy.project_id != project.id:
-        raise NotFound("The project has no such policy.")
+        raise NotFound(_("The project has no such policy."))
     if policy.id == project.policy_id:
         return policy
     if policy.removed_at is not None:
@@ -35,7 +36,11 @@ def make_current(
     already = rounds.open_round_of(session, project.id)
     if already is not None:
         raise Conflict(
-            f"Round {already.number} is still {already.state}: finish or cancel it first.",
+            _(
+                "Round %(number)s is still %(state)s: finish or cancel it first.",
+                number=already.number,
+                state=already.state,
+            ),
             round=str(already.id),
         )
     before = session.get(Policy, project.policy_id) if project.policy_id else None
@@ -65,7 +70,7 @@ def pin(
     project = rounds.lock_project(session, project.id)
     policy = session.get(Policy, policy_id, populate_existing=True)
     if policy is None or policy.project_id != project.id:
-        raise NotFound("The project has no such policy.")
+        raise NotFound(_("The project has no such policy."))
     if policy.removed_at is not None:
         raise Conflict(GONE)
     if policy.pinned != pinned:

@@ -17,6 +17,7 @@ import structlog
 
 from app import artifacts
 from app.errors import Conflict, NotFound, Problem
+from app.language import _
 from app.policies.actions import GONE
 from app.policies.base_models import find_base
 from app.policies.models import Policy
@@ -59,15 +60,18 @@ def as_stored(policy: Policy) -> Iterator[bytes]:
         raise Conflict(GONE)
     if path is None:
         raise Conflict(
-            "This is the base policy, which has no files of its own: ask for ?merged=true, or "
-            f"take the base model itself ({Path(policy.base_model).name})."
+            _(
+                "This is the base policy, which has no files of its own: ask for ?merged=true, "
+                "or take the base model itself (%(name)s).",
+                name=Path(policy.base_model).name,
+            )
         )
     for name in policy.files:
         try:
             artifacts.open_file(path, name).close()
         except FileNotFoundError:
             raise NotFound(
-                f"{name} of this policy is not in the artefact store any more."
+                _("%(name)s of this policy is not in the artefact store any more.", name=name)
             ) from None
     files = policy.files
     return _zip(
@@ -136,9 +140,14 @@ def _merge(policy: Policy, folder: Path, cache: Path) -> None:
             command, capture_output=True, text=True, timeout=MERGE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise Problem(f"Merging took longer than {MERGE_SECONDS} s and was stopped.") from None
+        raise Problem(
+            _(
+                "Merging took longer than %(merge_seconds)s s and was stopped.",
+                merge_seconds=MERGE_SECONDS,
+            )
+        ) from None
     if done.returncode != 0:
         log.error("merge_failed", policy=str(policy.id), stderr=done.stderr[-4_000:])
         why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Problem(f"Merging failed: {why}")
+        raise Problem(_("Merging failed: %(why)s", why=why))
     os.rename(making, folder)

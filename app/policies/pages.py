@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import NotFound
+from app.language import _
 from app.people.access import Actor, project_for
 from app.policies import actions
 from app.policies.lineage import lineage, newest_policies
@@ -85,5 +86,5 @@ def _pinned(db: Session, actor: Actor, policy_id: uuid.UUID, pinned: bool) -> Re
 def _found(db: Session, policy_id: uuid.UUID) -> Policy:
     policy = db.get(Policy, policy_id)
     if policy is None:
-        raise NotFound("There is no such policy, or it is not yours to see.")
+        raise NotFound(_("There is no such policy, or it is not yours to see."))
     return policy

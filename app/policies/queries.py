@@ -9,6 +9,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
+from app.language import _
 from app.people.access import Actor, project_for
 from app.policies.models import Policy
 from app.projects.models import Project
@@ -48,7 +49,7 @@ def policy_for(
         NotFound: there is none, or not for this actor.
         Forbidden: the actor sees the project and may not do this.
     """
-    missing = NotFound("There is no such policy, or you are not a member of its project.")
+    missing = NotFound(_("There is no such policy, or you are not a member of its project."))
     policy = session.get(Policy, policy_id)
     if policy is None:
         raise missing

@@ -14,6 +14,7 @@ from app.errors import Conflict
 from app.idempotency.models import KeptAnswer
 from app.labelling import actions as labelling
 from app.labelling.models import Claim, Preference, PreferenceVersion
+from app.language import _
 from app.oracles.models import Oracle
 from app.people.actions import change_person
 from app.people.models import (
@@ -102,10 +103,10 @@ def delete_person(
 
 def _may_go(session: Session, person: Person) -> None:
     if person.deleted_at is not None:
-        raise Conflict("This person is deleted already.")
+        raise Conflict(_("This person is deleted already."))
     oracle = select(Oracle.id).where(Oracle.person_id == person.id, Oracle.state != "detached")
     if session.scalar(oracle.limit(1)) is not None:
-        raise Conflict("This is an oracle's account: detach the oracle first.")
+        raise Conflict(_("This is an oracle's account: detach the oracle first."))
     owners = func.count(case((Membership.role == "owner", 1)))
     own = select(Membership.project_id).where(
         Membership.person_id == person.id, Membership.role == "owner"
@@ -119,7 +120,10 @@ def _may_go(session: Session, person: Person) -> None:
     ).all()
     if alone:
         raise Conflict(
-            f"This is the only owner of {', '.join(sorted(alone))}: make somebody else owner first."
+            _(
+                "This is the only owner of %(alone)s: make somebody else owner first.",
+                alone=", ".join(sorted(alone)),
+            )
         )
 
 

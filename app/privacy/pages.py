@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from app.database import Db
 from app.errors import Conflict, Invalid
 from app.labelling import withheld
+from app.language import _
 from app.people import queries as people
 from app.people.access import project_for
 from app.privacy import actions
@@ -56,7 +57,7 @@ def delete(
     labels: Literal["keep", "remove"] = "remove" if text(posted, "labels") == "remove" else "keep"
     try:
         if text(posted, "email").strip().lower() != person.email:
-            raise Invalid("Write the person's address to say that you mean it.", field="email")
+            raise Invalid(_("Write the person's address to say that you mean it."), field="email")
         actions.delete_person(db, person, labels, actor.person.id)
     except (Conflict, Invalid) as problem:
         db.rollback()

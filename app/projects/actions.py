@@ -9,6 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
+from app.language import _
 from app.oracles import actions as oracles
 from app.people.models import Membership, Person
 from app.policies.models import Policy
@@ -91,10 +92,15 @@ def change_project(
 def _refuse_fixed(session: Session, project: Project, different: list[str]) -> None:
     of_pairs = [name for name in FIXED_BY_PAIRS if name in different]
     if of_pairs and queries.has_pairs(session, project.id):
-        raise Conflict(f"{', '.join(of_pairs)}: fixed since the project has pairs.")
+        raise Conflict(
+            _("%(of_pairs)s: fixed since the project has pairs.", of_pairs=", ".join(of_pairs))
+        )
     of_work = [name for name in FIXED_BY_MODEL_WORK if name in different]
     if of_work and queries.has_model_work(session, project.id):
         raise Conflict(
-            f"{', '.join(of_work)}: fixed since the base model wrote or "
-            "scored pairs; create another project."
+            _(
+                "%(of_work)s: fixed since the base model wrote or scored pairs; create another "
+                "project.",
+                of_work=", ".join(of_work),
+            )
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from activedpo import acquisition
 from app.errors import Invalid
+from app.language import _
 from app.projects.models import Project
 from app.projects.schema import ProjectSettings
 from app.settings import get_settings
@@ -66,17 +67,25 @@ FIELDS: dict[str, Callable[[str], Any]] = {
 SWITCHES = ("auto_next", "adjudicate", "require_rationale", "paused")
 
 _KNOWN = {
-    "certainty": "Certainty: where the policy prefers one completion most strongly",
-    "entropy": "Entropy: prompts that the policy answers most variously",
-    "entropy_certainty": "Entropy, then certainty: both, one after the other",
-    "random": "Random: no model decides",
-    "closest_call": "Closest call: where the policy hardly prefers either",
+    "certainty": _("Certainty: where the policy prefers one completion most strongly"),
+    "entropy": _("Entropy: prompts that the policy answers most variously"),
+    "entropy_certainty": _("Entropy, then certainty: both, one after the other"),
+    "random": _("Random: no model decides"),
+    "closest_call": _("Closest call: where the policy hardly prefers either"),
 }
 _JUDGES = {
-    "": "None",
-    "sentiment": "Sentiment: the friendlier text (VADER)",
-    "length": "Length: the longer text",
+    "": _("None"),
+    "sentiment": _("Sentiment: the friendlier text (VADER)"),
+    "length": _("Length: the longer text"),
 }
+SHORT = {
+    "certainty": _("certainty"),
+    "entropy": _("entropy"),
+    "entropy_certainty": _("entropy, then certainty"),
+    "random": _("random"),
+    "closest_call": _("closest call"),
+}
+"""Acquisition functions in a word; the others are called by their name."""
 
 
 def strategies() -> list[tuple[str, str]]:
@@ -138,10 +147,10 @@ def parsed(sent: Mapping[str, str], stored_judge: dict[str, Any] | None = None) 
         try:
             value = parse(sent[name])
         except ValueError:
-            kind = "a whole number" if parse is int else "a number"
-            wrong.append({"field": name, "message": f"must be {kind}"})
+            whole = _("must be a whole number"), _("must be a number")
+            wrong.append({"field": name, "message": whole[parse is not int]})
             continue
-        place, _, key = name.rpartition(".")
+        place, __, key = name.rpartition(".")
         (values[place] if place else values)[key] = value
     if wrong:
         raise Invalid("; ".join(f"{e['field']}: {e['message']}" for e in wrong), errors=wrong)

@@ -14,6 +14,7 @@ import orjson
 
 from app import storable
 from app.errors import Invalid
+from app.language import _
 from app.projects.row import Columns, Rejected, Row
 
 PAIR_FIELDS = (
@@ -60,8 +61,13 @@ class Named:
         for ours, name in self.columns.items():
             if name not in there and name.split(".")[0] not in there:
                 raise Invalid(
-                    f"mapping: {ours} is to be read from {name}, and the file has no such column. "
-                    f"It has: {', '.join(names[:50])}.",
+                    _(
+                        "mapping: %(ours)s is to be read from %(name)s, and the file has no such "
+                        "column. It has: %(names)s.",
+                        ours=ours,
+                        name=name,
+                        names=", ".join(names[:50]),
+                    ),
                     field="mapping",
                 )
         gone = self.sources
@@ -116,20 +122,31 @@ def named(given: Any, fields: Sequence[str]) -> Named:
         try:
             given = orjson.loads(given)
         except orjson.JSONDecodeError as error:
-            raise Invalid(f"mapping: is no valid JSON: {error.msg}", field="mapping") from None
+            raise Invalid(
+                _("mapping: is no valid JSON: %(msg)s", msg=error.msg), field="mapping"
+            ) from None
     if not isinstance(given, dict):
-        raise Invalid('mapping: must be an object, {"prompt": "question"}', field="mapping")
+        raise Invalid(_('mapping: must be an object, {"prompt": "question"}'), field="mapping")
     for ours, name in given.items():
         if ours not in fields:
             shown = ours.encode(errors="replace").decode()
             raise Invalid(
-                f"mapping: {shown} is no field of ours; there are {', '.join(fields)}",
+                _(
+                    "mapping: %(shown)s is no field of ours; there are %(fields)s",
+                    shown=shown,
+                    fields=", ".join(fields),
+                ),
                 field="mapping",
             )
         if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME:
-            raise Invalid(f"mapping: {ours} must be the name of a column", field="mapping")
+            raise Invalid(
+                _("mapping: %(ours)s must be the name of a column", ours=ours), field="mapping"
+            )
         if storable.fault(name):
-            raise Invalid(f"mapping: {ours} {storable.fault(name)}", field="mapping")
+            raise Invalid(
+                _("mapping: %(ours)s %(fault)s", ours=ours, fault=storable.fault(name)),
+                field="mapping",
+            )
     return Named(dict(given))
 
 
@@ -143,6 +160,8 @@ def from_words(words: Sequence[str], fields: Sequence[str]) -> Named:
     for word in words:
         ours, between, name = word.partition("=")
         if not between or ours in found:
-            raise Invalid(f"mapping: {word!r} is not OURS=THEIRS, each of ours once")
+            raise Invalid(
+                _("mapping: %(word)s is not OURS=THEIRS, each of ours once", word=repr(word))
+            )
         found[ours] = name
     return named(found, fields)

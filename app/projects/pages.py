@@ -16,12 +16,13 @@ from starlette.datastructures import FormData, UploadFile
 from app.database import Db
 from app.errors import Invalid, Problem
 from app.labelling import gold, withheld
+from app.language import _
 from app.paging import Page, Paged
 from app.people import actions as people
 from app.people import invitation_pages
 from app.people import queries as people_queries
 from app.people.access import Actor, may, project_for, role_in
-from app.people.models import Person
+from app.people.models import ROLE_WORDS, Person
 from app.policies.models import Policy
 from app.projects import actions, figures, form, imports, queries, shapes
 from app.projects.models import Project, Prompt
@@ -125,6 +126,7 @@ def home(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
         stages=story.stages(newest) if newest else [],
         rounds=rounds[:SHOWN_ROUNDS],
         curve=story.learning_curve(rounds),
+        strategy_words=form.SHORT,
         policy=db.get(Policy, project.policy_id) if project.policy_id else None,
         policy_name=policy_names(figures.policy_numbers(db, project.id)),
     )
@@ -205,12 +207,12 @@ def _given(posted: FormData, columns: Columns) -> Iterable[Row | Rejected]:
         known = FORMATS.get(suffix)
         if known is None:
             raise Invalid(
-                "The name of the file must end in .json, .jsonl, .csv or .parquet.", field="file"
+                _("The name of the file must end in .json, .jsonl, .csv or .parquet."), field="file"
             )
         return rows(file.file, known, columns)
     lines = text(posted, "lines").splitlines()
     if not any(line.strip() for line in lines):
-        raise Invalid("Choose a file, or paste prompts, one a line.", field="file")
+        raise Invalid(_("Choose a file, or paste prompts, one a line."), field="file")
     return [Row(n, {"prompt": line}) for n, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -317,6 +319,7 @@ def _members(
         owners=sum(member.role == "owner" for member, _ in found),
         email=email,
         role=role,
+        role_words=ROLE_WORDS,
         error=problem.detail if problem else None,
         roles=given,
         reaches={role for role, _ in given} | {"oracle"},

@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from activedpo import acquisition
-from app.errors import Invalid
+from app.errors import Invalid, fault
+from app.language import _
 from app.sealed import MASK, sealed_in
 from app.storable import Jsonable, Text, Words
 
@@ -28,22 +29,26 @@ _INT4 = 2**31 - 1
 
 def _known(name: str) -> str:
     if name not in acquisition.names():
-        raise ValueError(f"unknown acquisition; known are {', '.join(acquisition.names())}")
+        raise ValueError(
+            _("unknown acquisition; known are %(names)s", names=", ".join(acquisition.names()))
+        )
     return name
 
 
 def _judge(value: dict[str, Any]) -> dict[str, Any]:
     kind = value.get("kind")
     if not isinstance(kind, str) or not kind.strip():
-        raise ValueError('must name its kind, as in {"kind": "sentiment"}')
+        raise ValueError(_('must name its kind, as in {"kind": "sentiment"}'))
     if value.get("api_key") == MASK:
-        raise ValueError("api_key stands masked: give the key itself, or leave the judge out")
+        raise ValueError(_("api_key stands masked: give the key itself, or leave the judge out"))
     return sealed_in(value, "api_key")
 
 
 def _ordered(value: list[float]) -> list[float]:
     if value[0] > value[1]:
-        raise ValueError(f"the lower quantile comes first: [low, high], not {value}")
+        raise ValueError(
+            _("the lower quantile comes first: [low, high], not %(value)s", value=str(value))
+        )
     return value
 
 
@@ -147,7 +152,12 @@ class Training(Strict):
     @classmethod
     def _has_weights(cls, opinions: str, info: ValidationInfo) -> str:
         if opinions != "mean" and info.data.get("trainer") == "trl":
-            raise ValueError(f"{opinions!r} gives soft labels, which trainer 'trl' does not take")
+            raise ValueError(
+                _(
+                    "%(opinions)s gives soft labels, which trainer 'trl' does not take",
+                    opinions=repr(opinions),
+                )
+            )
         return opinions
 
     @model_validator(mode="after")
@@ -199,7 +209,9 @@ class ProjectSettings(Strict):
     def _fits(cls, size: int, info: ValidationInfo) -> int:
         pool = info.data.get("pool_size")
         if pool is not None and pool < size:
-            raise ValueError(f"{size:,} is larger than pool_size ({pool:,}), its pool")
+            raise ValueError(
+                _("%(size)s is larger than pool_size (%(pool)s), its pool", size=size, pool=pool)
+            )
         return size
 
 
@@ -216,14 +228,12 @@ def checked(values: dict[str, Any]) -> ProjectSettings:
     try:
         return ProjectSettings.model_validate(values)
     except ValidationError as error:
-        errors = [_told(one["loc"], one["msg"]) for one in error.errors(include_url=False)]
+        errors = [
+            {"field": ".".join(map(str, one["loc"])), "message": fault(one)}
+            for one in error.errors(include_url=False)
+        ]
         detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:5])
         raise Invalid(detail, errors=errors) from None
-
-
-def _told(location: tuple[int | str, ...], message: str) -> dict[str, str]:
-    field = ".".join(map(str, location))
-    return {"field": field, "message": message.removeprefix("Value error, ")}
 
 
 def changed(stored: dict[str, Any], change: dict[str, Any]) -> ProjectSettings:

@@ -17,6 +17,7 @@ from starlette.datastructures import UploadFile
 
 from app.database import transaction
 from app.errors import Invalid, TooLarge
+from app.language import _
 from app.people.access import current_actor, project_for
 from app.projects.reading import Format
 
@@ -72,8 +73,11 @@ class Upload:
         self.file.seek(0)
         if size > LARGEST_JSON:
             raise TooLarge(
-                f"One JSON document of more than {LARGEST_JSON:,} bytes is not taken; "
-                "send a .jsonl or .parquet file, which is read line by line."
+                _(
+                    "One JSON document of more than %(largest_json)s bytes is not taken; send a "
+                    ".jsonl or .parquet file, which is read line by line.",
+                    largest_json=LARGEST_JSON,
+                )
             )
         return _loads(self.file.read())
 
@@ -88,7 +92,9 @@ def _loads(raw: bytes) -> Any:
             # Takes lone surrogates, so that the field that holds one can be named
             return json.loads(raw)
         except (ValueError, RecursionError):
-            raise Invalid(f"The body is no valid JSON: {error.msg}", field="body") from None
+            raise Invalid(
+                _("The body is no valid JSON: %(msg)s", msg=error.msg), field="body"
+            ) from None
 
 
 def _admit(request: Request, project_id: uuid.UUID) -> None:
@@ -104,7 +110,10 @@ async def _received(request: Request, project_id: uuid.UUID) -> AsyncIterator[Up
         async with request.form(max_files=1, max_fields=20) as form:
             parts = [part for part in form.values() if isinstance(part, UploadFile)]
             if not parts:
-                raise Invalid(f"There is no file in the form. {_EXPECTED}", field="file")
+                raise Invalid(
+                    _("There is no file in the form. %(expected)s", expected=_EXPECTED),
+                    field="file",
+                )
             name = PurePath(parts[0].filename or "").name
             if "Idempotency-Key" in request.headers:
                 request.state.file_digest = await run_in_threadpool(_digest, parts[0].file)
@@ -130,7 +139,11 @@ def _format_of_part(part: UploadFile) -> Format:
     found = by_suffix or by_type
     if found is None or found == "json":
         raise Invalid(
-            f"The name of the file does not end in .json, .jsonl, .csv or .parquet. {_EXPECTED}",
+            _(
+                "The name of the file does not end in .json, .jsonl, .csv or .parquet. "
+                "%(expected)s",
+                expected=_EXPECTED,
+            ),
             field="file",
         )
     return found
@@ -145,7 +158,10 @@ def _sniffed(file: IO[bytes]) -> Format:
         return "parquet"
     if head.startswith(b"{"):
         return "jsonl"
-    raise Invalid(f"The type of the body is not known. {_EXPECTED}", field="Content-Type")
+    raise Invalid(
+        _("The type of the body is not known. %(expected)s", expected=_EXPECTED),
+        field="Content-Type",
+    )
 
 
 Received = Annotated[Upload, Depends(_received, scope="function")]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Invalid, NotFound
 from app.labelling.models import Preference
+from app.language import _
 from app.people.models import Membership
 from app.projects.models import Project
 from app.quality.models import SetAside
@@ -32,10 +33,16 @@ def set_aside(
     """
     reason = reason.strip()
     if not reason or len(reason) > LONGEST_REASON:
-        raise Invalid(f"reason: between 1 and {LONGEST_REASON:,} characters.", field="reason")
+        raise Invalid(
+            _(
+                "reason: between 1 and %(longest_reason)s characters.",
+                longest_reason=LONGEST_REASON,
+            ),
+            field="reason",
+        )
     rounds.lock_project(session, project.id)
     if not _labels_here(session, project.id, person_id):
-        raise NotFound("There is nobody of that id who labels in this project.")
+        raise NotFound(_("There is nobody of that id who labels in this project."))
     aside = session.get(SetAside, (project.id, person_id))
     if aside is None:
         aside = SetAside(project_id=project.id, person_id=person_id, reason=reason)

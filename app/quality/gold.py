@@ -16,6 +16,7 @@ from app.database import new_id
 from app.errors import Conflict, Invalid, NotFound
 from app.labelling import withheld
 from app.labelling.models import ANSWERS, GOLD, GoldPair, Preference
+from app.language import _
 from app.people.models import Person
 from app.projects import content
 from app.projects.bulk import NewPair
@@ -114,17 +115,17 @@ def mark(
     query = select(Pair).where(Pair.id == pair_id, Pair.project_id == project.id)
     pair = session.scalar(query.with_for_update())
     if pair is None:
-        raise NotFound("There is no such pair in this project.")
+        raise NotFound(_("There is no such pair in this project."))
     if pair.state != "answered":
-        raise Conflict("Only a pair that has its labels becomes gold.")
+        raise Conflict(_("Only a pair that has its labels becomes gold."))
     if withheld.is_withheld(session, pair.id):
-        raise Conflict("This pair is withheld: clear it first.")
+        raise Conflict(_("This pair is withheld: clear it first."))
     if session.scalar(select(GoldPair.pair_id).where(GoldPair.source_pair_id == pair.id)):
-        raise Conflict("This pair is gold already.")
+        raise Conflict(_("This pair is gold already."))
     if answer is None:
         answer = _answer_of(session, pair)
     if answer not in ANSWERS:
-        raise Invalid(f"answer: one of {', '.join(ANSWERS)}.", field="answer")
+        raise Invalid(_("answer: one of %(answers)s.", answers=", ".join(ANSWERS)), field="answer")
     copy = Pair(
         project_id=project.id,
         prompt_id=pair.prompt_id,
@@ -150,9 +151,9 @@ def _answer_of(session: Session, pair: Pair) -> str:
         )
     ).all()
     decided = {said for said, review in rows if review}
-    said = decided or {said for said, _ in rows}
+    said = decided or {said for said, __ in rows}
     if len(said) != 1:
-        raise Invalid("answer: the labels of this pair do not agree; say it.", field="answer")
+        raise Invalid(_("answer: the labels of this pair do not agree; say it."), field="answer")
     return str(said.pop())
 
 
@@ -164,7 +165,7 @@ def retire(session: Session, project: Project, pair_id: uuid.UUID, by: uuid.UUID
     """
     gold = session.get(GoldPair, pair_id, with_for_update=True)
     if gold is None or gold.project_id != project.id:
-        raise NotFound("There is no such gold pair in this project.")
+        raise NotFound(_("There is no such gold pair in this project."))
     if gold.retired_at is None:
         gold.retired_at = func.now()
         record(session, "gold.retired", project_id=project.id, person_id=by, pair=str(pair_id))

@@ -13,6 +13,7 @@ from app.database import Db
 from app.errors import NotFound, Problem
 from app.formats import ANSWERS
 from app.labelling.models import GoldPair
+from app.language import _
 from app.paging import Paged
 from app.people.access import Actor, project_for
 from app.projects.models import Pair, Project, Prompt
@@ -52,7 +53,7 @@ def mark(
     try:
         pair = uuid.UUID(text(posted, "pair"))
     except ValueError:
-        raise NotFound("There is no such pair in this project.") from None
+        raise NotFound(_("There is no such pair in this project.")) from None
     explanation = line_ends(text(posted, "explanation")).strip()
     answer = text(posted, "answer") or None
     try:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app import jobs
 from app.errors import Conflict
 from app.labelling.models import Claim, Preference
+from app.language import _, stored
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
 from app.projects.models import Pair, Project
@@ -55,11 +56,15 @@ def open_round(session: Session, project: Project, person_id: uuid.UUID | None) 
     """
     project = queries.lock_project(session, project.id)
     if project.archived:
-        raise Conflict("The project is archived: take it out of the archive first.")
+        raise Conflict(_("The project is archived: take it out of the archive first."))
     already = queries.open_round_of(session, project.id)
     if already is not None:
         raise Conflict(
-            f"Round {already.number} is still {already.state}: finish or cancel it first.",
+            _(
+                "Round %(number)s is still %(state)s: finish or cancel it first.",
+                number=already.number,
+                state=stored(already.state),
+            ),
             round=str(already.id),
         )
     number = queries.last_number(session, project.id) + 1
@@ -86,7 +91,7 @@ def _plan_generation(session: Session, round: Round, project: Project) -> None:
     size = project.effective_pool_size
     prompts = queries.sample_prompts(session, project, size, round.seed)
     if not prompts:
-        raise Conflict("The project has no train prompts: import some, then open a round.")
+        raise Conflict(_("The project has no train prompts: import some, then open a round."))
     reused = sum(prompt.times_used > 0 for prompt in prompts) + max(0, size - len(prompts))
     round.metrics = {"prompts_reused": reused, "pool": size}
     ids = [str(prompt.id) for prompt in islice(cycle(prompts), size)]
@@ -113,7 +118,7 @@ def _plan_imported(session: Session, round: Round, project: Project) -> None:
 def _require_something(session: Session, project: Project, pairs: int) -> None:
     """Pairs to ask about or, where all were labelled before they came, labels to train on."""
     if pairs == 0 and not queries.has_unfixed_labels(session, project):
-        raise Conflict("No imported pair is waiting: import pairs, then open a round.")
+        raise Conflict(_("No imported pair is waiting: import pairs, then open a round."))
 
 
 def _add_generation(session: Session, round: Round, what: str, ids: list[str]) -> None:
@@ -229,7 +234,7 @@ def _end_untrained(session: Session, round: Round) -> None:
     round.policy_out_id = round.policy_in_id
     round.metrics = {
         **round.metrics,
-        "note": "No label to train on came out of this round: the policy stays as it was.",
+        "note": _("No label to train on came out of this round: the policy stays as it was."),
         "win_rate": None,
         "win_rate_reason": "nothing was trained",
     }
@@ -259,7 +264,13 @@ def cancel(session: Session, round: Round, person_id: uuid.UUID | None = None) -
     """
     round = _locked(session, round)
     if round.state in CLOSED:
-        raise Conflict(f"Round {round.number} is {round.state}: there is nothing to cancel.")
+        raise Conflict(
+            _(
+                "Round %(number)s is %(state)s: there is nothing to cancel.",
+                number=round.number,
+                state=stored(round.state),
+            )
+        )
     project = session.get_one(Project, round.project_id)
     session.execute(
         update(Run)
@@ -279,7 +290,13 @@ def retry(session: Session, round: Round, person_id: uuid.UUID | None = None) ->
     """
     round = _locked(session, round)
     if round.state != "failed" or round.failed_stage is None:
-        raise Conflict(f"Round {round.number} is {round.state}: only a failed round is retried.")
+        raise Conflict(
+            _(
+                "Round %(number)s is %(state)s: only a failed round is retried.",
+                number=round.number,
+                state=stored(round.state),
+            )
+        )
     session.execute(
         update(Run)
         .where(Run.round_id == round.id, Run.state == "failed")
@@ -299,7 +316,13 @@ def train_now(session: Session, round: Round, person_id: uuid.UUID | None = None
     """
     round = _locked(session, round)
     if round.state != "labelling":
-        raise Conflict(f"Round {round.number} is {round.state}: only labelling can be cut short.")
+        raise Conflict(
+            _(
+                "Round %(number)s is %(state)s: only labelling can be cut short.",
+                number=round.number,
+                state=stored(round.state),
+            )
+        )
     round.needed = round.answered
     record(
         session,

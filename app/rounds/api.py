@@ -12,6 +12,7 @@ from app.database import Db
 from app.errors import NotFound
 from app.idempotency.route import Once, OnceRoute
 from app.labelling import gold
+from app.language import _
 from app.paging import Paged
 from app.people.access import CurrentActor, Need, project_for
 from app.rounds import actions, queries
@@ -29,7 +30,7 @@ def round_for(db: Db, actor: CurrentActor, round_id: uuid.UUID, need: Need) -> R
     """
     round = db.get(Round, round_id)
     if round is None:
-        raise NotFound("There is no such round, or you are not a member of its project.")
+        raise NotFound(_("There is no such round, or you are not a member of its project."))
     project_for(db, actor, round.project_id, need)
     return round
 

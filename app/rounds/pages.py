@@ -14,9 +14,11 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app import charts
+from activedpo import acquisition
+from app import charts, formats
 from app.database import Db, transaction
 from app.labelling import gold, withheld
+from app.language import _, stored
 from app.leaving import leaving
 from app.oracles import queries as oracles
 from app.oracles import story as oracle_story
@@ -30,6 +32,13 @@ from app.web import Checked, PageActor, go, html, policy_names, render
 
 router = APIRouter(include_in_schema=False)
 
+RUN_WORDS = {
+    "queued": _("waits"),
+    "running": _("runs"),
+    "done": _("done"),
+    "failed": _("failed"),
+    "cancelled": _("cancelled"),
+}
 MOST_ROUNDS = 50
 MOST_PAIRS = 200
 MOST_DOTS = 1_500
@@ -37,12 +46,12 @@ MOST_EVENTS = 100
 LOOK_EVERY_SECONDS = 1.0
 LONGEST_STREAM_SECONDS = 600  # browsers come back by themselves
 PAIR_WORDS = {
-    "open": "waits",
-    "answered": "answered",
-    "dropped": "skipped by all",
-    "unused": "not answered",
-    "pool": "not answered",
-    "equal": "both the same",
+    "open": _("waits"),
+    "answered": _("answered"),
+    "dropped": _("skipped by all"),
+    "unused": _("not answered"),
+    "pool": _("not answered"),
+    "equal": _("both the same"),
 }
 
 
@@ -94,7 +103,7 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
     show_pairs = (context["can_manage"] or (over and not blind)) and round.needed > 0
     show_pairs = show_pairs and round.state not in ("queued", "generating")
     chosen = figures.batch(db, round, MOST_PAIRS + 1) if show_pairs else []
-    hidden, _ = withheld.hidden_from(db, round.project_id, actor)
+    hidden, __ = withheld.hidden_from(db, round.project_id, actor)
     chosen = [pair.without_text(withheld.HIDDEN) if pair.id in hidden else pair for pair in chosen]
     return render(
         request,
@@ -107,6 +116,8 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
         pairs=chosen[:MOST_PAIRS],
         more_pairs=len(chosen) > MOST_PAIRS,
         pair_words=PAIR_WORDS,
+        run_words=RUN_WORDS,
+        stage_words=story.STAGE_WORDS,
         runs=queries.runs_of(db, round.id),
         metrics=story.listed(round.metrics),
         events=figures.newest_events(db, round.id, MOST_EVENTS),
@@ -129,6 +140,7 @@ def _moving(
         "can_manage": _manages(db, actor, project),
         "next_round": figures.round_numbered(db, project.id, round.number + 1),
         "headline": story.headline(round),
+        "note": stored(round.metrics.get("note", "")),
         "stages": story.stages(round),
         "working": story.working(round, runs, pace),
         "labelling": round.needed > 0 and round.state not in ("queued", "generating"),
@@ -147,14 +159,36 @@ def _oracle(db: Session, round: Round) -> tuple[str, bool] | None:
 
 def _how(round: Round) -> str:
     metrics = round.metrics
+    strategy, wanted = str(metrics.get("acquisition", "")), metrics.get("acquisition_wanted")
     if metrics.get("acquisition_note"):
-        note = str(metrics["acquisition_note"])
-        return note[:1].upper() + note[1:]
-    name = str(metrics.get("acquisition", "")).replace("_", " ")
-    pool = metrics.get("pool")
-    of = f" of a pool of {pool}" if pool else ""
-    audit = f"; {metrics['audit']} of them at random, as an audit" if metrics.get("audit") else ""
-    return f"{name.capitalize()} chose {round.needed}{of}{audit}." if name else ""
+        return _why_not(strategy, wanted) if wanted else stored(str(metrics["acquisition_note"]))
+    if not strategy:
+        return ""
+    numbers = {"strategy": strategy, "n": round.needed, "pool": metrics.get("pool") or 0}
+    if metrics.get("audit"):
+        return _(
+            "%(n)s of a pool of %(pool)s, chosen by %(strategy)s; %(audit)s of them at random, "
+            "as an audit.",
+            audit=metrics["audit"],
+            **numbers,
+        )
+    return _("%(n)s of a pool of %(pool)s, chosen by %(strategy)s.", **numbers)
+
+
+def _why_not(strategy: str, wanted: str) -> str:
+    """Why the cold start chose and not the project's own strategy: see ``selection``."""
+    names = {"strategy": strategy, "wanted": wanted}
+    if acquisition.strategy(wanted).needs_margin:
+        return _(
+            "%(wanted)s reads margins, and before the first training every margin is 0: "
+            "%(strategy)s chose this batch.",
+            **names,
+        )
+    return _(
+        "%(wanted)s learns from labels, and before the first training there are none: "
+        "%(strategy)s chose this batch.",
+        **names,
+    )
 
 
 def _scatter(db: Session, round: Round) -> charts.Plot | None:
@@ -164,18 +198,24 @@ def _scatter(db: Session, round: Round) -> charts.Plot | None:
         return None  # before the first training every margin is 0
     if any(row.entropy is not None for row in rows):
         dots = [_dot(row, row.margin, row.entropy) for row in rows if row.entropy is not None]
-        title, x, y = "Pool by margin and entropy", "margin of implicit rewards", "entropy, nats"
+        title = _("Pool by margin and entropy")
+        x, y = _("margin of implicit rewards"), _("entropy, nats")
     else:
         dots = [_dot(row, row.rank + 1, row.margin) for row in rows if row.rank is not None]
-        title, x, y = "Pool by rank and margin", "rank", "margin of implicit rewards"
+        title = _("Pool by rank and margin")
+        x, y = _("rank"), _("margin of implicit rewards")
     return charts.scatter(title, x, y, dots)
 
 
 def _dot(row: Any, x: float, y: float) -> charts.Dot:
-    entropy = f", entropy {row.entropy:.3g}" if row.entropy is not None else ""
+    margin = formats.significant(row.margin)
+    told: str = _("margin %(margin)s", margin=margin)
+    if row.entropy is not None:
+        entropy = formats.significant(row.entropy)
+        told = _("margin %(margin)s, entropy %(entropy)s", margin=margin, entropy=entropy)
     kind = "audit" if row.audit else "chosen" if row.chosen else ""
     href = f"#pair-{row.id}" if row.chosen else None
-    return charts.Dot(x, y, f"margin {row.margin:.3g}{entropy}", kind, href)
+    return charts.Dot(x, y, told, kind, href)
 
 
 @router.post("/rounds/{round_id}/{verb}", dependencies=[Checked])
@@ -205,7 +245,7 @@ async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> Async
     sent: dict[str, str] = {}
     pace: story.Pace | None = None
     looks = int(LONGEST_STREAM_SECONDS / LOOK_EVERY_SECONDS)
-    for _ in range(looks):
+    for __ in range(looks):
         parts, over, pace = await run_in_threadpool(_look, request, actor, round_id, pace)
         for name, part in parts.items():
             if sent.get(name) != part:

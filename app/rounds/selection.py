@@ -158,6 +158,7 @@ def select_batch(session: Session, round: Round, project: Project) -> None:
         **round.metrics,
         "acquisition": strategy,
         "acquisition_note": why,
+        "acquisition_wanted": project.acquisition,
         "pool": len(pool),
         "pruned": 0 if kept is None else int((~kept).sum()),
         "audit": len(batch.audit),

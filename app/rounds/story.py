@@ -8,33 +8,43 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import charts, formats
+from app.language import _, ngettext, pgettext, stored
 from app.rounds.models import Round, Run
 
 STAGES = ("generating", "labelling", "training", "evaluating", "done")
-_NAMES = ("Generate", "Label", "Train", "Evaluate", "Done")
-_HEADLINES = {
-    "queued": "waits for a worker",
-    "generating": "is generating pairs",
-    "labelling": "is ready to label",
-    "training": "is training",
-    "evaluating": "is being evaluated",
-    "done": "is done",
-    "failed": "has failed",
-    "cancelled": "was cancelled",
-}
+_NAMES = (
+    pgettext("stage", "Generate"),
+    pgettext("stage", "Label"),
+    pgettext("stage", "Train"),
+    pgettext("stage", "Evaluate"),
+    pgettext("stage", "Done"),
+)
 STAGE_WORDS = {
-    "loading": "Loading the model",
-    "generating": "Writing pairs",
-    "generate": "Writing pairs",
-    "entropy": "Measuring entropy",
-    "scoring": "Scoring pairs",
-    "training": "Training",
-    "train": "Training",
-    "evaluating": "Evaluating",
-    "evaluate": "Evaluating",
-    "storing": "Storing",
-    "saving": "Saving the policy",
+    "loading": _("Loading the model"),
+    "generating": _("Writing pairs"),
+    "generate": _("Writing pairs"),
+    "entropy": _("Measuring entropy"),
+    "scoring": _("Scoring pairs"),
+    "training": _("Training"),
+    "train": _("Training"),
+    "evaluating": _("Evaluating"),
+    "evaluate": _("Evaluating"),
+    "storing": _("Storing"),
+    "saving": _("Saving the policy"),
 }
+# States of a round, as errors name them
+STATES = (
+    *(_("queued"), _("generating"), _("labelling"), _("training"), _("evaluating")),
+    *(_("done"), _("failed"), _("cancelled")),
+)
+# Why there is no win-rate, as rounds store it
+UNJUDGED = (
+    _("nothing was trained"),
+    _("no prompt fits the context"),
+    _("the round has not been evaluated yet"),
+    _("the project has no judge"),
+    _("the project has no eval prompts"),
+)
 
 
 @dataclass(frozen=True)
@@ -96,10 +106,20 @@ class Outcome:
 
 
 def headline(round: Round) -> str:
-    """What follows "Round 3" in the heading."""
+    """The heading of a round's page."""
+    number = str(round.number)
     if round.state == "labelling" and round.answered:
-        return "is being labelled"
-    return _HEADLINES[round.state]
+        return _("Round %(number)s is being labelled", number=number)
+    return {
+        "queued": _("Round %(number)s waits for a worker", number=number),
+        "generating": _("Round %(number)s is generating pairs", number=number),
+        "labelling": _("Round %(number)s is ready to label", number=number),
+        "training": _("Round %(number)s is training", number=number),
+        "evaluating": _("Round %(number)s is being evaluated", number=number),
+        "done": _("Round %(number)s is done", number=number),
+        "failed": _("Round %(number)s has failed", number=number),
+        "cancelled": _("Round %(number)s was cancelled", number=number),
+    }[round.state]
 
 
 def stages(round: Round) -> list[Stage]:
@@ -127,22 +147,22 @@ def _position(round: Round) -> int:
 
 def _details(round: Round) -> tuple[str, ...]:
     pool = round.metrics.get("pool")
-    chosen = f"{formats.number(round.needed)} chosen of {formats.number(pool)}" if pool else ""
-    written = {"queued": "soon", "generating": _share(round)}.get(round.state, chosen)
-    labelled = f"{formats.number(round.answered)} of {formats.number(round.needed)}"
+    chosen = _("%(n)s chosen of %(pool)s", n=round.needed, pool=pool) if pool else ""
+    written = {"queued": _("soon"), "generating": _share(round)}.get(round.state, chosen)
+    labelled: str = _("%(done)s of %(total)s", done=round.answered, total=round.needed)
     labelled = "" if round.state in ("queued", "generating") else labelled
     trained = _share(round) if round.state == "training" else ""
     if round.metrics.get("trained_pairs") is not None:
-        trained = f"on {formats.number(round.metrics['trained_pairs'])} pairs"
+        trained = ngettext("on %(num)s pair", "on %(num)s pairs", round.metrics["trained_pairs"])
     evaluated = _share(round) if round.state == "evaluating" else ""
     if round.state == "done" and round.metrics.get("win_rate") is not None:
-        evaluated = f"win-rate {formats.percent(round.metrics['win_rate'])}"
+        evaluated = _("win-rate %(share)s", share=formats.percent(round.metrics["win_rate"]))
     return (written, labelled, trained, evaluated, "")
 
 
 def _share(round: Round) -> str:
     if not round.progress_total:
-        return "starting"
+        return _("starting")
     return formats.percent(min(1.0, round.progress_done / round.progress_total))
 
 
@@ -151,15 +171,14 @@ def working(round: Round, runs: Sequence[Run], pace: Pace | None = None) -> Work
     if round.state not in ("queued", "generating", "training", "evaluating"):
         return None
     if all(run.state != "running" for run in runs):
-        return Working("Waiting for a worker", 0, 0, None, None)
-    what = STAGE_WORDS.get(round.stage or "", (round.stage or "working").capitalize())
+        return Working(_("Waiting for a worker"), 0, 0, None, None)
+    what: str = STAGE_WORDS.get(round.stage or "", _("Working"))
     done, total = round.progress_done, round.progress_total
     speed = pace.per_second if pace else None
     if speed is None or done >= total:
         return Working(what, done, total, None, None)
-    return Working(
-        what, done, total, (total - done) / speed, f"{formats.number(60 * speed, 0)} per minute"
-    )
+    rate = _("%(n)s per minute", n=formats.number(60 * speed, 0))
+    return Working(what, done, total, (total - done) / speed, rate)
 
 
 def outcome(metrics: dict[str, Any], *, trained: bool) -> list[Outcome]:
@@ -168,15 +187,18 @@ def outcome(metrics: dict[str, Any], *, trained: bool) -> list[Outcome]:
     if metrics.get("train_accuracy") is not None:
         accuracy = formats.percent(metrics["train_accuracy"])
         pairs = formats.number(metrics.get("trained_pairs"))
-        rows.append(Outcome("Reward accuracy", accuracy, f"on the {pairs} pairs it trained on"))
+        more = _("on the %(n)s pairs it trained on", n=pairs)
+        rows.append(Outcome(_("Reward accuracy"), accuracy, more))
     if metrics.get("pseudo_labels"):
         guessed = formats.number(metrics["pseudo_labels"])
-        rows.append(Outcome("Labelled by itself", guessed, "pairs the last policy was sure of"))
+        rows.append(
+            Outcome(_("Labelled by itself"), guessed, _("pairs the last policy was sure of"))
+        )
     if metrics.get("kl") is not None:
-        rows.append(Outcome("KL from π₀", formats.number(metrics["kl"], 4), "nats per token"))
+        rows.append(Outcome(_("KL from π₀"), formats.number(metrics["kl"], 4), _("nats per token")))
     if metrics.get("not_trained"):
         left_out = formats.number(metrics["not_trained"])
-        rows.append(Outcome("Left out", left_out, "pairs that could not be trained on"))
+        rows.append(Outcome(_("Left out"), left_out, _("pairs that could not be trained on")))
     return rows
 
 
@@ -184,21 +206,27 @@ def _guessed(metrics: dict[str, Any]) -> list[Outcome]:
     accuracy = metrics.get("accuracy_before")
     if accuracy is None:
         return []
-    more = f"of {formats.number(metrics.get('guessed'))} new labels, before training on them"
+    known = formats.number(metrics.get("guessed"))
+    more = _("of %(n)s new labels, before training on them", n=known)
     if metrics.get("accuracy_before_audit") is not None:
-        more += f"; audit: {formats.percent(metrics['accuracy_before_audit'])}"
-    return [Outcome("Guessed right", formats.percent(accuracy), more)]
+        audit = formats.percent(metrics["accuracy_before_audit"])
+        more = _(
+            "of %(n)s new labels, before training on them; audit: %(audit)s", n=known, audit=audit
+        )
+    return [Outcome(_("Guessed right"), formats.percent(accuracy), more)]
 
 
 def _won(metrics: dict[str, Any], trained: bool) -> list[Outcome]:
-    name = "Win-rate against π₀"
+    name = _("Win-rate against π₀")
     if metrics.get("win_rate") is not None:
         low, high = metrics.get("win_rate_low"), metrics.get("win_rate_high")
         known = low is not None and high is not None
-        more = f"{formats.percent(low)} to {formats.percent(high)} (95 %)" if known else ""
+        ends = {"low": formats.percent(low), "high": formats.percent(high)}
+        more = _("%(low)s to %(high)s (95%% interval)", **ends) if known else ""
         return [Outcome(name, formats.percent(metrics["win_rate"]), more)]
     if trained and metrics.get("win_rate_reason"):
-        return [Outcome(name, "–", str(metrics["win_rate_reason"]))]
+        reason = str(metrics["win_rate_reason"])
+        return [Outcome(name, "–", stored(reason))]
     return []
 
 
@@ -210,12 +238,12 @@ def curves(metrics: dict[str, Any]) -> list[charts.Plot]:
         return [(s["step"], s[key]) for s in steps if s.get(key) is not None]
 
     drawn = [
-        charts.lines("Loss", "step", "loss", [charts.Series("loss", points("loss"))]),
+        charts.lines(_("Loss"), _("step"), _("loss"), [charts.Series(_("loss"), points("loss"))]),
         charts.lines(
-            "Reward accuracy",
-            "step",
-            "share",
-            [charts.Series("accuracy", points("accuracy"))],
+            _("Reward accuracy"),
+            _("step"),
+            _("share"),
+            [charts.Series(_("accuracy"), points("accuracy"))],
             y_range=(0.0, 1.0),
         ),
     ]
@@ -237,11 +265,11 @@ def learning_curve(rounds: Sequence[Round]) -> charts.Plot | None:
     if len(points) < 2:
         return None
     low, high = zip(*bounds, strict=True)
-    series = [charts.Series("guessed right", points, low=low, high=high)]
+    series = [charts.Series(_("guessed right"), points, low=low, high=high)]
     return charts.lines(
-        "Share of new labels guessed right, by labels trained on",
-        "labels trained on",
-        "share",
+        _("Share of new labels guessed right, by labels trained on"),
+        _("labels trained on"),
+        _("share"),
         series,
         y_range=(0.0, 1.0),
     )
