@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from app.projects.mapping import AS_IT_IS, Named
 from app.projects.parquet_child import MOST_VALUES, ROWS
 from app.projects.row import LONGEST_LINE, Columns, Rejected, Row
 
+MARK = b"PAR1"
+
 
 def parquet_rows(
     file: IO[bytes], columns: Columns, mapping: Named = AS_IT_IS
@@ -26,6 +29,7 @@ def parquet_rows(
     Raises:
         Invalid: it is none, lacks a column, or is packed so that reading could take all memory.
     """
+    _check_marks(file)
     with _on_disk(file) as given, tempfile.TemporaryFile() as told:
         command = [sys.executable, "-m", "app.projects.parquet_child", str(given)]
         pipe = subprocess.PIPE
@@ -36,6 +40,19 @@ def parquet_rows(
                 yield from _numbered(_of_child(child, told, columns, mapping))
             finally:
                 child.kill()
+
+
+def _check_marks(file: IO[bytes]) -> None:
+    """Refuse what is no Parquet file at first sight, before a process is started for it."""
+    first = file.read(len(MARK))
+    file.seek(max(0, file.seek(0, io.SEEK_END) - len(MARK)))
+    last = file.read(len(MARK))
+    file.seek(0)
+    if not first == last == MARK:
+        raise Invalid(
+            "This is no Parquet file that can be read: it does not begin and end with PAR1.",
+            field="file",
+        )
 
 
 @contextmanager
