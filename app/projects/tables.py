@@ -37,9 +37,22 @@ def parquet_rows(
             command, stdin=pipe, stdout=pipe, stderr=told, pass_fds=(given,)
         ) as child:
             try:
-                yield from _numbered(_of_child(child, told, columns, mapping))
+                with _readable("Parquet file"):
+                    yield from _numbered(_of_child(child, told, columns, mapping))
             finally:
                 child.kill()
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Refuse a file in the words of what could not read it."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Invalid(f"This is no {what} that can be read: {why}", field="file") from None
 
 
 def _check_marks(file: IO[bytes]) -> None:
@@ -113,17 +126,13 @@ def arrow_rows(path: Path, columns: Columns, mapping: Named = AS_IT_IS) -> Itera
     """
     import pyarrow as pa
 
-    try:
-        with pa.memory_map(str(path)) as file:
-            messages = pa.ipc.MessageReader.open_stream(file)
-            schema = pa.ipc.read_schema(messages.read_next_message())
-            wanted = _wanted(schema.names, columns, mapping)
-            for name in wanted:
-                _plain(schema.field(name).type, name)
-            yield from _numbered(_batches(messages, schema, wanted))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Invalid(f"This is no Arrow stream that can be read: {why}", field="file") from None
+    with _readable("Arrow stream"), pa.memory_map(str(path)) as file:
+        messages = pa.ipc.MessageReader.open_stream(file)
+        schema = pa.ipc.read_schema(messages.read_next_message())
+        wanted = _wanted(schema.names, columns, mapping)
+        for name in wanted:
+            _plain(schema.field(name).type, name)
+        yield from _numbered(_batches(messages, schema, wanted))
 
 
 def _batches(messages: Any, schema: Any, wanted: list[str]) -> Iterator[Any]:

@@ -83,6 +83,14 @@ def test_a_parquet_file_that_ends_its_reader_is_refused() -> None:
         list(rows(file, "parquet", imports.PROMPT_COLUMNS))
 
 
+def test_a_parquet_type_that_nothing_unpacks_is_refused() -> None:
+    named = pa.array([[("k", "v")]], pa.map_(pa.string(), pa.string()))
+    file = io.BytesIO()
+    parquet.write_table(pa.table({"prompt": named}), file)
+    with pytest.raises(Invalid, match="no Parquet file that can be read"):
+        list(rows(file, "parquet", imports.PROMPT_COLUMNS))
+
+
 def test_a_deep_or_wide_json_body_is_no_fault(client: TestClient) -> None:
     world = build()
     path = f"/api/v1/projects/{world.own['project_id']}/prompts"
