@@ -82,7 +82,8 @@ def _answered(url: str, queue: str, token: str) -> Finding:
     import redis
 
     begun = time.monotonic()
-    with redis.Redis.from_url(url) as client:
+    # the client's own patience would end before the answer's
+    with redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS + 5) as client:
         answer: Any = client.blpop([f"{TASK}.{token}"], timeout=ANSWER_SECONDS)
     if answer is None:
         todo = f"activedpo worker --queues {queue}; see its log, if one runs"
