@@ -134,6 +134,9 @@ class Spoken(str):
         """The text in the language that is being spoken."""
         return self._say()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Spoken:
+        return self
+
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         return str, (str(self),)
 

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from app.database import Db
+from app.errors import fault as told
+from app.language import _
 from app.oracles import actions, addresses, figures, queries, story
 from app.oracles.models import Oracle
 from app.oracles.schema import AnyOracle, OpenAI, Settings
@@ -24,21 +26,32 @@ from app.web import Checked, PageActor, Posted, go, render, texts
 router = APIRouter(include_in_schema=False)
 
 KINDS = (
-    ("openai", "A language model behind an API"),
-    ("local_judge", "A language model on the worker"),
-    ("reward_model", "A reward model on the worker"),
-    ("sentiment", "The friendlier text (VADER)"),
-    ("length", "The longer or shorter text"),
-    ("regex", "The text with more matches"),
-    ("callable", "An installed function"),
+    ("openai", _("A language model behind an API")),
+    ("local_judge", _("A language model on the worker")),
+    ("reward_model", _("A reward model on the worker")),
+    ("sentiment", _("The friendlier text (VADER)")),
+    ("length", _("The longer or shorter text")),
+    ("regex", _("The text with more matches")),
+    ("callable", _("An installed function")),
 )
 MODES = (
-    ("alone", "Alone: what it abstains from is replaced"),
-    ("first", "First: people get what it abstains from"),
-    ("people_first", "After people: it fills what is left after a time"),
-    ("with_people", "Beside people, in slots of its own"),
+    ("alone", _("Alone: what it abstains from is replaced")),
+    ("first", _("First: people get what it abstains from")),
+    ("people_first", _("After people: it fills what is left after a time")),
+    ("with_people", _("Beside people, in slots of its own")),
 )
-TEMPLATES = ("helpfulness", "harmlessness", "summary", "sentiment", "custom")
+TEMPLATES = {
+    "helpfulness": _("Helpfulness"),
+    "harmlessness": _("Harmlessness"),
+    "summary": _("Summary"),
+    "sentiment": _("Sentiment"),
+    "custom": _("Custom"),
+}
+STATES = {
+    "active": _("works"),
+    "waiting": _("in trouble"),
+    "stopped": _("stopped"),
+}
 _ASKS = ("template", "criteria")
 FIELDS = {
     "openai": ("base_url", "model", "api_key", "concurrency", "budget", "logprobs", *_ASKS),
@@ -86,7 +99,9 @@ def attach(
         return _page(request, db, actor, project, sent, _errors(error))
     problem = addresses.refusal(settings.base_url) if isinstance(settings, OpenAI) else None
     if problem:
-        return _page(request, db, actor, project, sent, {"base_url": f"It {problem}."})
+        return _page(
+            request, db, actor, project, sent, {"base_url": _("It %(problem)s.", problem=problem)}
+        )
     actions.attach(db, project, settings)
     return go(f"/projects/{project.id}/oracle", "oracle-attached")
 
@@ -123,7 +138,7 @@ def _errors(error: ValidationError) -> dict[str, str]:
     found = {}
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][-1]) if len(fault["loc"]) > 1 else ""
-        found[name] = fault["msg"].removeprefix("Value error, ")
+        found[name] = told(fault)
     return found
 
 
@@ -150,7 +165,8 @@ def _page(
         kinds=KINDS,
         kind_names=dict(KINDS),
         modes=MODES,
-        templates=[(name, name.capitalize()) for name in TEMPLATES],
+        templates=list(TEMPLATES.items()),
+        state_words=STATES,
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db
 from app.errors import Problem
-from app.language import languages
+from app.language import _, languages
 from app.paging import Page
 from app.people import account_pages, actions, invitation_pages, oidc_pages, queries, sessions
 from app.people.access import COOKIE, Actor, actor_of_cookie, project_for
@@ -30,9 +30,14 @@ router.include_router(oidc_pages.router)
 router.include_router(invitation_pages.router)
 
 SCOPES = {
-    "annotator": "Label: claim pairs and answer them",
-    "oracle": "Label as an oracle",
-    "admin": "Everything you may",
+    "annotator": _("Label: claim pairs and answer them"),
+    "oracle": _("Label as an oracle"),
+    "admin": _("Everything you may"),
+}
+SCOPE_WORDS = {
+    "annotator": _("label"),
+    "oracle": _("label as an oracle"),
+    "admin": _("everything you may"),
 }
 MOST_PEOPLE = 500
 
@@ -178,12 +183,14 @@ def add_key(request: Request, actor: PageActor, form: Posted, db: Db) -> Respons
         project_id = uuid.UUID(values["project_id"]) if values["project_id"] else None
         if project_id is not None:
             project_for(db, actor, project_id, "view")
-        _, secret = actions.add_key(
+        __, secret = actions.add_key(
             db, actor.person, values["scope"], values["name"][:200], project_id
         )
     except (Problem, ValueError) as problem:
         db.rollback()
-        errors = errors_of(problem) if isinstance(problem, Problem) else {"project_id": "unknown"}
+        errors = (
+            errors_of(problem) if isinstance(problem, Problem) else {"project_id": _("unknown")}
+        )
         return _keys(request, actor, db, values, errors, status=422)
     return _keys(request, actor, db, secret=secret)
 
@@ -216,8 +223,8 @@ def _keys(
         keys=own[::-1],
         secret=secret,
         scopes=list(SCOPES.items()),
-        scope_words={k: v.split(":")[0].lower() for k, v in SCOPES.items()},
-        projects=[("", "All my projects"), *((str(k), v) for k, v in names.items())],
+        scope_words=SCOPE_WORDS,
+        projects=[("", _("All my projects")), *((str(k), v) for k, v in names.items())],
         project_names=names,
         v=v or {"name": "", "scope": "annotator", "project_id": ""},
         errors=errors or {},

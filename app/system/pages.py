@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.database import Db
 from app.demo import status as demo
+from app.rounds.story import STAGE_WORDS
 from app.settings import get_settings
 from app.system.view import view
 from app.web import PageActor, render
@@ -20,7 +21,14 @@ def system(request: Request, actor: PageActor, db: Db) -> HTMLResponse:
     actor.require_admin()
     seen = view(db)
     ready = all(part["ok"] for part in seen["checks"])
-    return render(request, "system/system.html", section="system", s=seen, ready=ready)
+    return render(
+        request,
+        "system/system.html",
+        section="system",
+        s=seen,
+        ready=ready,
+        stage_words=STAGE_WORDS,
+    )
 
 
 @router.get("/system")

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.language import _, stored
 from app.oracles.models import Delivery, Oracle, Webhook
 from app.projects.models import Project
 from app.rounds.models import Event, Round, Run
+from app.rounds.story import STAGE_WORDS
 
 ORACLE_TROUBLE = ("oracle.waiting", "oracle.stopped")
 
@@ -46,7 +48,8 @@ def _rounds(session: Session, limit: int) -> Iterator[Fault]:
         .limit(limit)
     )
     for round, project in rows:
-        what = f"Round {round.number} failed while {round.failed_stage or 'it was queued'}"
+        stage = stored(round.failed_stage or "queued")
+        what = _("Round %(number)s failed: %(stage)s", number=str(round.number), stage=stage)
         yield Fault(round.updated_at, what, project, round.error or "", f"/rounds/{round.id}")
 
 
@@ -60,7 +63,12 @@ def _attempts(session: Session, limit: int) -> Iterator[Fault]:
         .limit(limit)
     )
     for run, project, number in rows:
-        what = f"Round {number}: attempt {run.attempt} to {run.kind} ended, another follows"
+        what = _(
+            "Round %(number)s, %(kind)s: attempt %(attempt)s ended, another follows",
+            number=str(number),
+            kind=STAGE_WORDS.get(run.kind, run.kind),
+            attempt=run.attempt,
+        )
         yield Fault(run.started_at, what, project, run.error or "", f"/rounds/{run.round_id}")
 
 
@@ -79,9 +87,11 @@ def _oracles(session: Session, limit: int) -> Iterator[Fault]:
         .limit(limit)
     )
     for oracle, project, at in rows:
-        how = "has stopped" if oracle.state == "stopped" else "is in trouble and tries again"
+        stopped = _("The oracle (%(kind)s) has stopped", kind=oracle.kind)
+        trying = _("The oracle (%(kind)s) is in trouble and tries again", kind=oracle.kind)
+        what = stopped if oracle.state == "stopped" else trying
         href = f"/projects/{oracle.project_id}/oracle"
-        yield Fault(at, f"The oracle ({oracle.kind}) {how}", project, oracle.error or "", href)
+        yield Fault(at, what, project, oracle.error or "", href)
 
 
 def _deliveries(session: Session, limit: int) -> Iterator[Fault]:
@@ -94,7 +104,9 @@ def _deliveries(session: Session, limit: int) -> Iterator[Fault]:
         .limit(limit)
     )
     for delivery, project in rows:
-        how = "is given up" if delivery.state == "dead" else "is tried again"
-        what = f"Webhook: {delivery.kind} {how} after {delivery.attempts} tries"
+        told = {"kind": delivery.kind, "n": delivery.attempts}
+        given_up = _("Webhook: %(kind)s is given up after %(n)s tries", **told)
+        again = _("Webhook: %(kind)s is tried again after %(n)s tries", **told)
+        what = given_up if delivery.state == "dead" else again
         href = f"/api/v1/webhooks/{delivery.webhook_id}/deliveries"
         yield Fault(delivery.created_at, what, project, delivery.error or "", href)

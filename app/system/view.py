@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import skew
 from app.health import checks
+from app.language import _
 from app.policies import retention
 from app.settings import get_settings
 from app.system import parts, queries, troubles
@@ -20,7 +21,7 @@ from app.system.queries import Hold
 
 MOST_HELD = 200
 MOST_FAULTS = 20
-WORK_OF_QUEUE = {"gpu": "model work", "default": "webhook deliveries"}
+WORK_OF_QUEUE = {"gpu": _("model work"), "default": _("webhook deliveries")}
 
 
 def view(session: Session) -> dict[str, Any]:
