@@ -188,9 +188,8 @@ def add_key(request: Request, actor: PageActor, form: Posted, db: Db) -> Respons
         )
     except (Problem, ValueError) as problem:
         db.rollback()
-        errors = (
-            errors_of(problem) if isinstance(problem, Problem) else {"project_id": _("unknown")}
-        )
+        unknown: dict[str, str] = {"project_id": _("unknown")}
+        errors = errors_of(problem) if isinstance(problem, Problem) else unknown
         return _keys(request, actor, db, values, errors, status=422)
     return _keys(request, actor, db, secret=secret)
 
