@@ -27,6 +27,9 @@ HEAD = (
 LEFT_OUT = {"torch", "triton", "setuptools"}
 """What comes with torch's build, and the tool that every virtual environment brings."""
 
+ELSEWHERE = ("async-timeout==5.0.1 ; python_full_version < '3.11.3'",)
+"""What packages need on an older Python than the one that locks: a test names what is missing."""
+
 
 def wanted() -> list[Requirement]:
     """What ``pyproject.toml`` names, with the tests' and the build's tools."""
@@ -100,7 +103,7 @@ def main(uv: str) -> None:
         for name, version in sorted(found.items(), key=lambda item: item[0].lower())
         if canonicalize_name(name) not in LEFT_OUT and not name.lower().startswith("nvidia-")
     ]
-    LOCK.write_text(HEAD + hashed(uv, pins))
+    LOCK.write_text(HEAD + hashed(uv, sorted([*pins, *ELSEWHERE], key=str.lower)))
     TORCH.write_text(f"torch=={torch.partition('+')[0]}\n")
     sys.stdout.write(f"{len(pins)} packages and torch are locked\n")
 

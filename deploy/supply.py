@@ -24,6 +24,9 @@ CLASSIFIER = "License :: OSI Approved :: "
 LONGEST = 60
 """A `License` field that is longer is the licence's text, not its name."""
 
+ELSEWHERE = {"async-timeout": "Apache-2.0"}
+"""What an older Python needs besides, and this one does not have."""
+
 HEAD = """# Licences of the packages it is installed with
 
 Written by `make licences` from the packages' own metadata; a test fails where a package of
@@ -47,7 +50,7 @@ def licence_of(package: str) -> str:
     try:
         said = metadata(package)
     except PackageNotFoundError:
-        return "not installed here"
+        return ELSEWHERE.get(package, "not installed here")
     if expression := said.get("License-Expression"):
         return str(expression)
     classified = [

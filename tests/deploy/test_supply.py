@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 import tomllib
-from importlib.metadata import distribution
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,15 +97,43 @@ def test_a_tool_that_says_nothing_audited_nothing(tmp_path: Path) -> None:
     assert "NOT AUDITED" in said
 
 
-def test_every_locked_package_runs_on_the_oldest_python_that_we_promise() -> None:
+def oldest() -> str:
+    """The oldest Python that we promise to run on."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    oldest = project["requires-python"].removeprefix(">=") + ".0"
-    locked = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
-    assert len(locked) > 100
-    wanted = {name: distribution(name).metadata.get("Requires-Python") for name in locked}
+    return str(project["requires-python"].removeprefix(">=")) + ".0"
+
+
+def locked() -> dict[str, str | None]:
+    """What Python each locked package wants, by its name; None where it is not installed here."""
+    text = "".join((ROOT / f"requirements{end}.lock").read_text() for end in ("", "-torch"))
+    found: dict[str, str | None] = {}
+    for name in re.findall(r"^([\w.-]+)==", text, re.M):
+        try:
+            found[canonicalize_name(name)] = distribution(name).metadata.get("Requires-Python")
+        except PackageNotFoundError:
+            found[canonicalize_name(name)] = None
+    return found
+
+
+def test_every_locked_package_runs_on_the_oldest_python_that_we_promise() -> None:
+    assert len(locked()) > 100
     refuse = {
         name: versions
-        for name, versions in wanted.items()
-        if versions and oldest not in SpecifierSet(versions)
+        for name, versions in locked().items()
+        if versions and oldest() not in SpecifierSet(versions)
     }
     assert refuse == {}
+
+
+def test_what_the_oldest_python_needs_besides_is_locked() -> None:
+    there = {"python_version": "3.11", "python_full_version": oldest(), "extra": ""}
+    assert oldest().startswith(there["python_version"])
+    missing = set()
+    for name in locked():
+        with suppress(PackageNotFoundError):
+            for text in distribution(name).requires or []:
+                need = Requirement(text)
+                if need.marker is None or need.marker.evaluate(there):
+                    missing.add(canonicalize_name(need.name))
+    # torch's builds bring their own; setuptools is every environment's
+    assert missing - locked().keys() - {"triton", "setuptools"} == set()
