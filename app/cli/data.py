@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from sqlalchemy.orm import Session
 
-    from app.projects.export import Format
     from app.projects.imports import Outcome
     from app.projects.mapping import Named
     from app.projects.models import Project
+    from app.projects.reading import Format
     from app.projects.refused import RefusedLines
+    from app.projects.row import Rejected, Row
 
 FORMATS = {
     ".json": "array",
@@ -30,6 +31,7 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".csv": "csv",
     ".parquet": "parquet",
+    ".zip": "zip",
 }
 LONGEST_REFUSED = 1 << 40
 ProjectArgument = Annotated[
@@ -56,9 +58,9 @@ def import_file(
         Path,
         typer.Argument(
             exists=True,
-            dir_okay=False,
             readable=True,
-            help="A .jsonl, .json, .csv or .parquet file.",
+            help="A .jsonl, .json, .csv or .parquet file, or a dataset as Hugging Face writes it: "
+            "its folder, or a .zip of it.",
         ),
     ],
     pairs: Annotated[bool, typer.Option(help="The rows are pairs, not prompts.")] = False,
@@ -94,21 +96,18 @@ def import_file(
     What was read is stored every few thousand rows: after a break, run the same again, and only
     the rest is added.
     """
-    kind = FORMATS.get(file.suffix.lower())
-    if kind is None:
-        raise Failure(f"{file}: name a file ending in {', '.join(FORMATS)}", USAGE)
+    if not file.is_dir() and file.suffix.lower() not in FORMATS:
+        raise Failure(f"{file}: name a folder, or a file ending in {', '.join(FORMATS)}", USAGE)
     if split not in ("train", "eval"):
         raise Failure(f"--split {split}: train or eval", USAGE)
     wanted = Wanted(pairs, split, _named(map or [], pairs), shape, labels, gold, dry_run)
     use_database()
     from app.database import transaction
 
-    with transaction() as session, file.open("rb") as opened, _bar() as progress:
-        source = progress.wrap_file(opened, total=file.stat().st_size, description="import")
+    with transaction() as session, _opened(file, wanted) as rows, _refused_to(rejected) as refused:
         into = find_project(session, project, "PROJECT")
-        with _refused_to(rejected) as refused:
-            outcome = _store(session, into, source, file.name, kind, wanted, refused)
-    _report(outcome, wanted, as_json)
+        outcome = _store(session, into, rows, file.name, wanted, refused)
+    _report(outcome, wanted, rows, as_json)
 
 
 def export_labels(
@@ -134,7 +133,7 @@ def export_labels(
     with transaction() as session:
         found = find_project(session, project, "PROJECT")
         chat = export.is_chat(found, queries.has_conversations(session, found.id))
-    chunks = export.export(found, cast("Format", format), chat)
+    chunks = export.export(found, cast("export.Format", format), chat)
     if out is None:
         sys.stdout.buffer.writelines(chunks)
         return
@@ -167,19 +166,39 @@ def _refused_to(file: Path | None) -> Iterator[RefusedLines | None]:
         yield RefusedLines(opened, LONGEST_REFUSED)
 
 
+@contextmanager
+def _opened(file: Path, wanted: Wanted) -> Iterator[Iterable[Row | Rejected]]:
+    from app.projects import datasets, imports
+
+    columns = imports.PAIR_COLUMNS if wanted.pairs else imports.PROMPT_COLUMNS
+    with _bar() as progress:
+        if file.is_dir():
+            size = sum(one.stat().st_size for one in file.rglob("*") if one.is_file())
+            task = progress.add_task("import", total=size)
+            yield datasets.Dataset(
+                datasets.Folder(file),
+                columns,
+                wanted.mapping,
+                pairs=wanted.pairs,
+                done=lambda size: progress.advance(task, size),
+            )
+            return
+        kind = cast("Format", FORMATS[file.suffix.lower()])
+        with file.open("rb") as opened:
+            source = progress.wrap_file(opened, total=file.stat().st_size, description="import")
+            yield datasets.rows(source, kind, columns, wanted.mapping, pairs=wanted.pairs)
+
+
 def _store(
     session: Session,
     project: Project,
-    file: IO[bytes],
+    rows: Iterable[Row | Rejected],
     name: str,
-    kind: str,
     wanted: Wanted,
     refused: RefusedLines | None,
 ) -> Outcome:
-    from app.projects import imports, preview, reading
+    from app.projects import imports, preview
 
-    columns = imports.PAIR_COLUMNS if wanted.pairs else imports.PROMPT_COLUMNS
-    rows = reading.rows(file, cast("reading.Format", kind), columns, wanted.mapping)
     # Committed as it comes, so that a break loses little and a large file holds no lock for long
     stored = None if wanted.dry_run else session.commit
 
@@ -204,11 +223,15 @@ def _store(
     return preview.dry_run(session, store) if wanted.dry_run else store()
 
 
-def _report(outcome: Outcome, wanted: Wanted, as_json: bool) -> None:
-    from app.projects import preview
+def _report(
+    outcome: Outcome, wanted: Wanted, rows: Iterable[Row | Rejected], as_json: bool
+) -> None:
+    from app.projects import datasets, preview
 
+    files = rows.view() if isinstance(rows, datasets.Dataset) else {}
     if as_json:
-        show_json(preview.view(outcome) if wanted.dry_run else outcome.view())
+        view = preview.view(outcome) if wanted.dry_run else outcome.view()
+        show_json({**view, **files})
     else:
         would = "would be " if wanted.dry_run else ""
         labels = "" if outcome.labels is None else f", {outcome.labels:,} labels"
@@ -216,6 +239,8 @@ def _report(outcome: Outcome, wanted: Wanted, as_json: bool) -> None:
         print(f"{outcome.added:,} {would}added, {outcome.duplicates:,} duplicates{labels}{gold}")
         if wanted.dry_run:
             _show_first(outcome, wanted.pairs)
+        for name in files.get("left_out", []):
+            print(f"left out: {name}", file=sys.stderr)
         for refused in outcome.rejected[:20]:
             print(f"line {refused.line}: {refused.reason}", file=sys.stderr)
         if outcome.rejected_total:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query
@@ -26,11 +26,10 @@ from app.idempotency.route import Once, OnceRoute
 from app.labelling import withheld
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
-from app.projects import actions, content, export, imports, preview, queries
+from app.projects import actions, content, datasets, export, imports, preview, queries
 from app.projects import mapping as mappings
 from app.projects.mapping import PAIR_FIELDS, PROMPT_FIELDS, Named
 from app.projects.models import Project, Prompt
-from app.projects.reading import rows
 from app.projects.row import Columns, Rejected, Row
 from app.projects.schema import ProjectSettings
 from app.projects.upload import Received, Upload
@@ -129,6 +128,7 @@ def _accepts(body: type[BaseModel]) -> dict[str, Any]:
                 "application/jsonl": binary,
                 "text/csv": binary,
                 "application/vnd.apache.parquet": binary,
+                "application/zip": binary,
             },
         }
     }
@@ -196,7 +196,7 @@ def add_prompts(
     mapping: Mapped = None,
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
-    """Import prompts: JSON, or a .jsonl, .csv or .parquet file."""
+    """Import prompts: JSON, or a .jsonl, .csv or .parquet file, or a dataset of such as a .zip."""
     project = project_for(db, actor, project_id, "manage")
     named = mappings.named(mapping or upload.fields.get("mapping"), PROMPT_FIELDS)
     given = _rows(upload, PromptsBody, imports.PROMPT_COLUMNS, named)
@@ -204,6 +204,7 @@ def add_prompts(
         db,
         lambda: imports.import_prompts(db, project, given, split, by=actor.person.id),
         dry_run,
+        given,
     )
 
 
@@ -229,7 +230,8 @@ def add_pairs(
     """Import pairs of completions that exist already: JSON, or a file.
 
     A file may also be of trl's, Anthropic hh's, LMArena's, AlpacaEval's, Argilla's or Label
-    Studio's shape, JSON arrays too: `shape` says so.
+    Studio's shape, JSON arrays too: `shape` says so. A .zip may hold a dataset as Hugging Face
+    writes it: of one with splits those for testing are left out, and named in `left_out`.
     """
     project = project_for(db, actor, project_id, "manage")
     named = mappings.named(mapping or upload.fields.get("mapping"), PAIR_FIELDS)
@@ -248,11 +250,18 @@ def add_pairs(
             by=actor.person.id,
         ),
         dry_run,
+        given,
     )
 
 
-def _done(db: Session, store: Callable[[], imports.Outcome], dry_run: bool) -> dict[str, Any]:
-    return preview.view(preview.dry_run(db, store)) if dry_run else store().view()
+def _done(
+    db: Session,
+    store: Callable[[], imports.Outcome],
+    dry_run: bool,
+    given: Iterable[Row | Rejected],
+) -> dict[str, Any]:
+    view = preview.view(preview.dry_run(db, store)) if dry_run else store().view()
+    return {**view, **given.view()} if isinstance(given, datasets.Dataset) else view
 
 
 @router.get("/{project_id}/export")
@@ -289,9 +298,10 @@ def export_labels(
 
 def _rows(
     upload: Upload, body: type[PromptsBody | PairsBody], columns: Columns, mapping: Named
-) -> Iterator[Row | Rejected]:
+) -> Iterable[Row | Rejected]:
     if upload.format != "json":
-        return rows(upload.file, upload.format, columns, mapping)
+        pairs = body is PairsBody
+        return datasets.rows(upload.file, upload.format, columns, mapping, pairs=pairs)
     if mapping:
         raise Invalid("mapping: is for files; the fields of JSON have our names.", field="mapping")
     try:

@@ -20,14 +20,15 @@ from app.projects.mapping import AS_IT_IS, OPTIONAL, Named
 from app.projects.row import LONGEST_LINE, Columns, Rejected, Row
 from app.projects.tables import parquet_rows
 
-Format = Literal["jsonl", "csv", "parquet", "array"]
+Format = Literal["jsonl", "csv", "parquet", "array", "zip"]
 LARGEST_ARRAY = 256 * 1024 * 1024
 
 
 def rows(
     file: IO[bytes], format: Format, columns: Columns, mapping: Named = AS_IT_IS
 ) -> Iterator[Row | Rejected]:
-    """The rows of a file, under our names where a mapping says so.
+    """The rows of one file (of a zip: :mod:`app.projects.datasets`), under our names where a
+    mapping says so.
 
     Raises:
         Invalid: the file as a whole is not what it says.
@@ -39,6 +40,7 @@ def rows(
     elif format == "csv":
         found = _csv(file, columns, mapping)
     else:
+        assert format == "parquet"
         found = parquet_rows(file, columns, mapping)
     return mapping.over(found) if mapping else found
 

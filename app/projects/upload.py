@@ -24,12 +24,13 @@ from app.projects.reading import Format
 LARGEST_JSON = 256 * 1024 * 1024
 _IN_MEMORY = 1024 * 1024
 
-_BY_SUFFIX: dict[str, Format] = {
+BY_SUFFIX: dict[str, Format] = {
     ".json": "array",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
     ".parquet": "parquet",
+    ".zip": "zip",
 }
 _BY_TYPE: dict[str, Format | Literal["json"]] = {
     "application/json": "json",
@@ -45,11 +46,13 @@ _BY_TYPE: dict[str, Format | Literal["json"]] = {
     "application/vnd.apache.parquet": "parquet",
     "application/x-parquet": "parquet",
     "application/parquet": "parquet",
+    "application/zip": "zip",
+    "application/x-zip-compressed": "zip",
 }
 _EXPECTED = (
-    "Send JSON (application/json), or a file ending in .json, .jsonl, .csv or .parquet as "
-    "multipart form data, or its content as the body with the type application/jsonl, text/csv or "
-    "application/vnd.apache.parquet."
+    "Send JSON (application/json), or a file ending in .json, .jsonl, .csv, .parquet or .zip as "
+    "multipart form data, or its content as the body with the type application/jsonl, text/csv, "
+    "application/vnd.apache.parquet or application/zip."
 )
 
 
@@ -134,13 +137,13 @@ def _digest(file: IO[bytes]) -> str:
 
 
 def _format_of_part(part: UploadFile) -> Format:
-    by_suffix = _BY_SUFFIX.get(PurePath(part.filename or "").suffix.lower())
+    by_suffix = BY_SUFFIX.get(PurePath(part.filename or "").suffix.lower())
     by_type = _BY_TYPE.get((part.content_type or "").partition(";")[0].strip().lower())
     found = by_suffix or by_type
     if found is None or found == "json":
         raise Invalid(
             _(
-                "The name of the file does not end in .json, .jsonl, .csv or .parquet. "
+                "The name of the file does not end in .json, .jsonl, .csv, .parquet or .zip. "
                 "%(expected)s",
                 expected=_EXPECTED,
             ),
@@ -156,6 +159,8 @@ def _sniffed(file: IO[bytes]) -> Format:
     file.seek(0)
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
     if head.startswith(b"{"):
         return "jsonl"
     raise Invalid(
