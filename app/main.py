@@ -21,6 +21,7 @@ from app.settings import get_settings
 ROOMS = (
     "privacy",  # before people, whose routes take any verb
     "people",
+    "imports",
     "projects",
     "labelling",
     "rounds",

@@ -1,6 +1,7 @@
 """Every table, imported once: what Alembic compares and the sessions need."""
 
 from app.idempotency.models import KeptAnswer
+from app.imports.models import KeptFile
 from app.labelling.models import Claim, GoldPair, Preference, PreferenceVersion, Withheld
 from app.labelling.practice_models import PracticeAnswer, PracticePair, PracticeResult
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
@@ -31,6 +32,7 @@ __all__ = [
     "Invitation",
     "InvitationUse",
     "KeptAnswer",
+    "KeptFile",
     "Membership",
     "Oracle",
     "Pair",

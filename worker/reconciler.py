@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app import artifacts, jobs
 from app.database import transaction
 from app.idempotency import actions as idempotency
+from app.imports import actions as imports
 from app.labelling import queries as labelling
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
@@ -44,6 +45,7 @@ def reconcile() -> None:
         webhooks.forget_old(session)
         if webhooks.any_due(session):
             jobs.ring(session, webhooks.WAKE, queue="default")
+    imports.forget_old()
     swept = sweep()
     if requeued or swept:
         log.info("reconciled", requeued=requeued, waiting=waiting, swept=swept)

@@ -1,20 +1,17 @@
-"""Pages of projects: list, new, overview, prompts, import, members, settings."""
+"""Pages of projects: list, new, overview, prompts, members, settings."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
-from starlette.datastructures import FormData, UploadFile
 
 from app.database import Db
-from app.errors import Invalid, Problem
+from app.errors import Problem
 from app.labelling import gold, withheld
 from app.language import _
 from app.paging import Page, Paged
@@ -24,10 +21,8 @@ from app.people import queries as people_queries
 from app.people.access import Actor, may, project_for, role_in
 from app.people.models import ROLE_WORDS, Person
 from app.policies.models import Policy
-from app.projects import actions, figures, form, imports, queries, shapes
+from app.projects import actions, figures, form, queries
 from app.projects.models import Project, Prompt
-from app.projects.reading import Format, rows
-from app.projects.row import Columns, Rejected, Row
 from app.rounds import story
 from app.settings import get_settings
 from app.web import Checked, PageActor, Posted, errors_of, go, policy_names, render, text, texts
@@ -37,12 +32,6 @@ router = APIRouter(include_in_schema=False)
 MOST_ROUNDS = 200
 SHOWN_ROUNDS = 10
 MOST_MEMBERS = 500
-FORMATS: dict[str, Format] = {
-    "json": "array",
-    "jsonl": "jsonl",
-    "csv": "csv",
-    "parquet": "parquet",
-}
 
 
 def shared(db: Session, actor: Actor, project: Project, tab: str) -> dict[str, Any]:
@@ -154,88 +143,6 @@ def prompts(
 def _viewer(actor: Actor) -> uuid.UUID | None:
     """Whose own answers to gold count as labels: nobody's where a site admin looks."""
     return None if actor.is_admin else actor.person.id
-
-
-@router.get("/projects/{project_id}/import")
-def import_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
-    """Where prompts and pairs come in."""
-    project = project_for(db, actor, project_id, "manage")
-    return _import(request, db, actor, project)
-
-
-@router.post("/projects/{project_id}/import/{what}")
-def take_import(
-    request: Request,
-    project_id: uuid.UUID,
-    what: Literal["prompts", "pairs"],
-    actor: PageActor,
-    posted: Posted,
-    db: Db,
-) -> HTMLResponse:
-    """Import a file or pasted lines, and say what came of it."""
-    project = project_for(db, actor, project_id, "manage")
-    try:
-        if what == "pairs":
-            given = _given(posted, imports.PAIR_COLUMNS)
-            file = posted.get("file")
-            name = PurePath(file.filename or "").name if isinstance(file, UploadFile) else ""
-            labels = text(posted, "labels") == "on"
-            golden = text(posted, "gold") == "on"
-            result = imports.import_pairs(
-                db, project, given, labels=labels, gold=golden, file=name, by=actor.person.id
-            )
-        else:
-            split = text(posted, "split") or "train"
-            given = _given(posted, imports.PROMPT_COLUMNS)
-            result = imports.import_prompts(db, project, given, split, by=actor.person.id)
-    except Problem as problem:
-        db.rollback()
-        return _import(request, db, actor, project, error=problem.detail, status=problem.status)
-    view = {**result.view(), "pairs": what == "pairs", "title": result.shape.title}
-    return _import(request, db, actor, project, result=view)
-
-
-def _given(posted: FormData, columns: Columns) -> Iterable[Row | Rejected]:
-    """The rows of the file, or else the pasted lines that hold something.
-
-    Raises:
-        Invalid: neither is there, or the file's name tells no format.
-    """
-    file = posted.get("file")
-    if isinstance(file, UploadFile) and file.filename:
-        suffix = PurePath(file.filename).suffix.lower().lstrip(".")
-        known = FORMATS.get(suffix)
-        if known is None:
-            raise Invalid(
-                _("The name of the file must end in .json, .jsonl, .csv or .parquet."), field="file"
-            )
-        return rows(file.file, known, columns)
-    lines = text(posted, "lines").splitlines()
-    if not any(line.strip() for line in lines):
-        raise Invalid(_("Choose a file, or paste prompts, one a line."), field="file")
-    return [Row(n, {"prompt": line}) for n, line in enumerate(lines, 1) if line.strip()]
-
-
-def _import(
-    request: Request,
-    db: Session,
-    actor: Actor,
-    project: Project,
-    *,
-    result: dict[str, Any] | None = None,
-    error: str | None = None,
-    status: int = 200,
-) -> HTMLResponse:
-    context = shared(db, actor, project, "prompts")
-    return render(
-        request,
-        "projects/import.html",
-        status,
-        result=result,
-        error=error,
-        shapes=[shape.title for shape in shapes.OTHERS],
-        **context,
-    )
 
 
 @router.get("/projects/{project_id}/people")

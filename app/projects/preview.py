@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -31,7 +31,7 @@ def dry_run(session: Session, store: Callable[[], Outcome]) -> Outcome:
 class Beginning:
     """The first rows of a file; ``more`` says afterwards whether there were others."""
 
-    def __init__(self, rows: Iterator[Row | Rejected], most: int) -> None:
+    def __init__(self, rows: Iterable[Row | Rejected], most: int) -> None:
         self._rows, self._most = iter(rows), most
         self.more = False
 

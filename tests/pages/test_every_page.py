@@ -127,7 +127,7 @@ def _routes(router) -> Iterator[tuple[str, set[str]]]:
 
 
 def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) -> None:
-    rooms = ("people", "projects", "labelling", "rounds", "policies", "quality")
+    rooms = ("people", "projects", "labelling", "rounds", "policies", "quality", "imports")
     forms = [
         path
         for room in rooms
@@ -144,6 +144,7 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "pair_id": uuid.uuid4(),
         "practice_id": uuid.uuid4(),
         "invitation_id": uuid.uuid4(),
+        "kept_id": uuid.uuid4(),
     }
     of_the_door = {
         "/sign-in",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from app.artifacts import put_folder
+from app.artifacts import Files, put_folder
 from app.database import transaction
+from app.imports.models import KeptFile
 from app.labelling import actions as labelling
 from app.labelling import practice_setup, withheld
 from app.labelling.models import GoldPair
@@ -152,17 +155,29 @@ def _ids(session: Session, project: Project, annotator: Person, owner: Person) -
         "key_id": str(key.id),
         "webhook_id": str(webhook.id),
         "delivery_id": str(delivery.id),
+        "kept_id": str(_kept(session, project)),
     }
 
 
-def _policy(session: Session, project: Project, round_id: uuid.UUID) -> uuid.UUID:
-    import tempfile
-    from pathlib import Path
+def _kept(session: Session, project: Project) -> uuid.UUID:
+    """A file that the project's owner sent and has yet to import."""
+    kept = KeptFile(
+        project_id=project.id,
+        person_id=project.created_by,
+        kind="prompts",
+        name="a.jsonl",
+        format="jsonl",
+        size=20,
+    )
+    session.add(kept)
+    session.flush()
+    _stored(kept.folder, "file", b'{"prompt": "sent"}\n')
+    return kept.id
 
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "adapter.safetensors").write_bytes(b"weights")
-        path = f"projects/{project.id}/rounds/1/train-1"
-        files = put_folder(Path(folder), path)
+
+def _policy(session: Session, project: Project, round_id: uuid.UUID) -> uuid.UUID:
+    path = f"projects/{project.id}/rounds/1/train-1"
+    files = _stored(path, "adapter.safetensors", b"weights")
     policy = Policy(
         project_id=project.id,
         number=1,
@@ -175,6 +190,12 @@ def _policy(session: Session, project: Project, round_id: uuid.UUID) -> uuid.UUI
     session.add(policy)
     session.flush()
     return policy.id
+
+
+def _stored(path: str, name: str, content: bytes) -> Files:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).write_bytes(content)
+        return put_folder(Path(folder), path)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ Who = Literal[
     "mine",
     "keymaker",
     "whole",
+    "sender",
 ]
 """Who may:
 
@@ -39,6 +40,7 @@ own        owners of the project with an admin-scoped way in; site admins
 holder     the person whose claim or preference it is, and nobody else at all
 keymaker   members of the project with an admin-scoped way in; site admins
 whole      whoever has a session, or a key that is narrowed in nothing
+sender     the manager of the project who sent the file, and nobody else at all
 mine       the person whose key it is, and site admins
 =========  ==========================================================================
 """
@@ -196,6 +198,9 @@ PAGES: dict[str, Rule] = {
     "GET /projects/{project_id}/prompts": Rule("view"),
     "GET /projects/{project_id}/import": Rule("manage"),
     "POST /projects/{project_id}/import/{what}": Rule("manage", {"lines": "x", "split": "train"}),
+    "GET /projects/{project_id}/import/kept/{kept_id}": Rule("sender"),
+    "POST /projects/{project_id}/import/kept/{kept_id}": Rule("sender"),
+    "GET /projects/{project_id}/import/refused/{kept_id}": Rule("sender"),
     "GET /projects/{project_id}/people": Rule("manage"),
     "POST /projects/{project_id}/people": Rule(
         "manage", {"email": "stranger@example.com", "role": "annotator"}

@@ -100,6 +100,10 @@ def expected(rule: Rule, who: str, *, own: bool, by_key: bool) -> set[int] | Non
         return None if who == "admin" else {403}
     if rule.who == "holder":
         return None if who == "annotator" and own else {404}
+    if rule.who == "sender":
+        if own and who == "owner":
+            return None
+        return {403} if own and who in ("annotator", "oracle") else {404}
     if rule.who == "mine":
         refused = {404} if not (own and who == "annotator") else {403}  # a narrow key ends itself
         return None if who == "admin" or (refused == {403} and not by_key) else refused

@@ -1,0 +1,1 @@
+"""Importing on pages: a look before it is done, and what was refused."""
