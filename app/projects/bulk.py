@@ -86,19 +86,24 @@ _INSERT_PROMPTS = text(
 _CLAIM_PROMPTS = text(
     """
     UPDATE prompts SET gold = false
-    WHERE project_id = :project AND gold
-      AND content_hash IN (SELECT hash FROM incoming_prompts)
+    FROM incoming_prompts AS new, LATERAL (
+        SELECT id FROM prompts
+        WHERE project_id = :project AND content_hash = new.hash AND gold OFFSET 0) AS known
+    WHERE prompts.id = known.id AND (SELECT has_gold FROM projects WHERE id = :project)
     """
 )
 
+# OFFSET 0: one look by the index for each row. As a plain join it is planned by statistics, which
+# know nothing yet of what this import brought, and then reads all prompts for every batch.
 _INSERT_PAIRS = text(
     """
     INSERT INTO pairs (id, project_id, prompt_id, external_id, content_hash, completion_a,
                        completion_b, finished_a, finished_b, state, slots, audit)
     SELECT new.id, :project, prompts.id, new.external_id, new.hash, new.a, new.b, true, true,
            CASE WHEN new.a = new.b THEN 'equal' ELSE 'pool' END, 1, false
-    FROM incoming_pairs AS new
-    JOIN prompts ON prompts.project_id = :project AND prompts.content_hash = new.prompt
+    FROM incoming_pairs AS new, LATERAL (
+        SELECT id FROM prompts
+        WHERE project_id = :project AND content_hash = new.prompt OFFSET 0) AS prompts
     ORDER BY new.id
     ON CONFLICT (project_id, content_hash) DO NOTHING
     """
@@ -111,9 +116,10 @@ _INSERT_LABELS = text(
     WITH said AS (
         SELECT new.id, pairs.id AS pair_id, new.said, new.p_a,
                CASE WHEN pairs.completion_a = new.a THEN 'a' ELSE 'b' END AS left_is
-        FROM incoming_labels AS new
-        JOIN pairs ON pairs.project_id = :project AND pairs.content_hash = new.hash
-        WHERE pairs.state <> 'equal'
+        FROM incoming_labels AS new, LATERAL (
+            SELECT id, completion_a FROM pairs
+            WHERE project_id = :project AND content_hash = new.hash AND state <> 'equal'
+            OFFSET 0) AS pairs
     ), stored AS (
         INSERT INTO preferences (id, project_id, pair_id, person_id, choice, chosen, left_is,
                                  p_left, version, late, recorded)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.labelling.models import ANSWERS
 from app.people.models import Person
 from app.projects import bulk, content, shapes
+from app.projects.ahead import ahead
 from app.projects.bulk import NewPair, NewPrompt
 from app.projects.mapping import AS_IT_IS, TEXTS, Named
 from app.projects.models import Project
@@ -25,7 +26,7 @@ from app.rounds.events import record
 
 PROMPT_COLUMNS = Columns(["prompt"], ["split", "external_id"])
 PAIR_COLUMNS = shapes.OWN.columns
-BATCH_ROWS = 2_000
+BATCH_ROWS = 5_000
 BATCH_CHARACTERS = 8_000_000
 MOST_REJECTED = 10_000
 NAMED_ROWS = 100
@@ -204,13 +205,14 @@ def import_prompts(
     """
     outcome = Outcome(refused=refused)
     news = _checked(rows, PROMPT_COLUMNS, lambda fields: new_prompt(fields, split), outcome)
-    for batch in _batches(news):
-        _one_at_a_time(session, project)
-        added = bulk.store_prompts(session, project.id, batch)
-        outcome.added += added
-        outcome.duplicates += len(batch) - added
-        if stored is not None:
-            stored()
+    with ahead(_batches(news)) as batches:
+        for batch in batches:
+            _one_at_a_time(session, project)
+            added = bulk.store_prompts(session, project.id, batch)
+            outcome.added += added
+            outcome.duplicates += len(batch) - added
+            if stored is not None:
+                stored()
     _tell(session, project, "prompts.imported", outcome, by)
     return outcome
 
@@ -249,24 +251,36 @@ def import_pairs(
     texts = mapping.columns.keys() & TEXTS
     found, rows = shapes.recognised(rows, name=shape, fields=texts, labels=labels)
     outcome = Outcome(shape=found, labels=0 if labels else None, refused=refused)
-    annotator = None
-    for whole in _batches(_checked(rows, found.columns, _maker(found, gold), outcome)):
-        _one_at_a_time(session, project)
-        batch = [new for new in whole if new.gold is None]
-        known = [new for new in whole if new.gold is not None]
-        if known:
-            outcome.gold = (outcome.gold or 0) + gold_pairs.add(session, project, known, by)
-        added = bulk.store_pairs(session, project.id, batch)
-        outcome.added += added
-        outcome.duplicates += len(batch) - added
-        if labels and any(new.label for new in batch):
-            annotator = annotator or _recorded_annotator(session, project, file)
-            new_labels = bulk.store_labels(session, project.id, annotator, batch)
-            outcome.labels = (outcome.labels or 0) + new_labels
-        if stored is not None:
-            stored()
+    news = _checked(rows, found.columns, _maker(found, gold), outcome)
+    with ahead(_batches(news)) as batches:
+        for batch in batches:
+            _one_at_a_time(session, project)
+            _store(session, project, batch, outcome, file, by)
+            if stored is not None:
+                stored()
     _tell(session, project, "pairs.imported", outcome, by)
     return outcome
+
+
+def _store(
+    session: Session,
+    project: Project,
+    whole: list[NewPair],
+    outcome: Outcome,
+    file: str,
+    by: uuid.UUID | None,
+) -> None:
+    """Store a batch of pairs, gold ones and labels among them, and count them."""
+    batch = [new for new in whole if new.gold is None]
+    known = [new for new in whole if new.gold is not None]
+    if known:
+        outcome.gold = (outcome.gold or 0) + gold_pairs.add(session, project, known, by)
+    added = bulk.store_pairs(session, project.id, batch)
+    outcome.added += added
+    outcome.duplicates += len(batch) - added
+    if outcome.labels is not None and any(new.label for new in batch):
+        annotator = _recorded_annotator(session, project, file)
+        outcome.labels += bulk.store_labels(session, project.id, annotator, batch)
 
 
 def _maker(shape: Shape, gold: bool) -> Callable[[dict[str, Any]], NewPair]:

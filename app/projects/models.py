@@ -103,7 +103,13 @@ class Prompt(Identified, Base):
     __table_args__ = (
         UniqueConstraint("project_id", "content_hash"),
         CheckConstraint("split IN ('train', 'eval')", name="split"),
-        Index("ix_prompts_sampling", "project_id", "split", "times_used"),
+        Index(
+            "ix_prompts_sampling",
+            "project_id",
+            "split",
+            "times_used",
+            postgresql_where=text("NOT gold"),
+        ),
         Index("ix_prompts_page", "project_id", "id"),
     )
 
@@ -137,9 +143,20 @@ class Pair(Identified, Base):
             name="state",
         ),
         UniqueConstraint("project_id", "content_hash"),
-        Index("ix_pairs_pool", "project_id", postgresql_where=text("state = 'pool'")),
+        Index(
+            "ix_pairs_pool",
+            "project_id",
+            postgresql_where=text("state = 'pool' AND round_id IS NULL"),
+        ),
+        Index("ix_pairs_states", "project_id", "state"),
         Index("ix_pairs_open", "round_id", "rank", postgresql_where=text("state = 'open'")),
-        Index("ix_pairs_round", "round_id", "state", "rank"),
+        Index(
+            "ix_pairs_round",
+            "round_id",
+            "state",
+            "rank",
+            postgresql_where=text("round_id IS NOT NULL"),
+        ),
         Index("ix_pairs_page", "project_id", "id"),
     )
 
