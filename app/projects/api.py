@@ -53,6 +53,13 @@ Mapped = Annotated[
         "form."
     ),
 ]
+Ids = Annotated[
+    bool,
+    Query(
+        description="Answer with `ids`: the id of every row that is stored now, new or not, beside "
+        "its line; up to 100,000 rows."
+    ),
+]
 DryRun = Annotated[
     bool,
     Query(
@@ -194,6 +201,7 @@ def add_prompts(
     _: Once,
     split: Annotated[Split, Query(description="For prompts that name none.")] = "train",
     mapping: Mapped = None,
+    ids: Ids = False,
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Import prompts: JSON, or a .jsonl, .csv or .parquet file, or a dataset of such as a .zip."""
@@ -202,7 +210,7 @@ def add_prompts(
     given = _rows(upload, PromptsBody, imports.PROMPT_COLUMNS, named)
     return _done(
         db,
-        lambda: imports.import_prompts(db, project, given, split, by=actor.person.id),
+        lambda: imports.import_prompts(db, project, given, split, by=actor.person.id, ids=ids),
         dry_run,
         given,
     )
@@ -225,6 +233,7 @@ def add_pairs(
     shape: Annotated[
         str | None, Query(description="The file's shape, where it is not to be recognised.")
     ] = None,
+    ids: Ids = False,
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Import pairs of completions that exist already: JSON, or a file.
@@ -248,6 +257,7 @@ def add_pairs(
             shape=shape,
             mapping=named,
             by=actor.person.id,
+            ids=ids,
         ),
         dry_run,
         given,

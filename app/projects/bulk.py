@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import ARRAY, String, any_, literal, select, text
 from sqlalchemy.orm import Session
 
 from app.database import new_id
 from app.projects import content
+from app.projects.models import Pair, Prompt
 from app.projects.told import Label
 
 
@@ -193,6 +194,29 @@ def store_labels(
     _copy(session, "incoming_labels", rows)
     values = {"project": project_id, "person": person_id}
     return session.connection().execute(_INSERT_LABELS, values).rowcount
+
+
+def ids_of(
+    session: Session, project_id: uuid.UUID, batch: Sequence[NewPrompt] | Sequence[NewPair]
+) -> list[uuid.UUID]:
+    """The ids under which prompts or pairs are stored, in the order of ``batch``."""
+    hashes = _hashes(batch)
+    table: type[Prompt] | type[Pair] = Prompt
+    if any(isinstance(new, NewPair) for new in batch):
+        table = Pair
+        hashes = [
+            content.pair_hash(prompt_hash, new.completion_a, new.completion_b)
+            for prompt_hash, new in zip(hashes, batch, strict=True)
+            if isinstance(new, NewPair)
+        ]
+    found = session.execute(
+        select(table.content_hash, table.id).where(
+            table.project_id == project_id,
+            table.content_hash == any_(literal(hashes, ARRAY(String))),
+        )
+    )
+    by_hash = dict(found.tuples().all())
+    return [by_hash[hash] for hash in hashes]
 
 
 def _hashes(batch: Sequence[NewPrompt] | Sequence[NewPair]) -> list[str]:

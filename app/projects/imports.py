@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.errors import Invalid
 from app.labelling.models import ANSWERS
 from app.people.models import Person
 from app.projects import bulk, content, shapes
@@ -29,6 +30,7 @@ PAIR_COLUMNS = shapes.OWN.columns
 BATCH_ROWS = 5_000
 BATCH_CHARACTERS = 8_000_000
 MOST_REJECTED = 10_000
+MOST_IDS = 100_000
 NAMED_ROWS = 100
 MOST_NAMES = 200
 FIRST_ROWS = 10
@@ -40,7 +42,8 @@ class Outcome:
     """What came of an import.
 
     ``columns``: the names in the first rows; ``first``: these rows as they are stored;
-    ``refused``: is handed every line that cannot be taken, with what stood there.
+    ``refused``: is handed every line that cannot be taken, with what stood there; ``ids``, where
+    they are asked for: of every row that is stored now, new or not, beside its line in ``lines``.
     """
 
     added: int = 0
@@ -54,6 +57,8 @@ class Outcome:
     columns: list[str] = field(default_factory=list)
     first: list[NewPrompt | NewPair] = field(default_factory=list)
     refused: Callable[[Rejected], None] | None = None
+    ids: list[uuid.UUID] | None = None
+    lines: list[int] = field(default_factory=list)
     _named: int = 0
 
     def reject(self, one: Rejected) -> None:
@@ -94,7 +99,28 @@ class Outcome:
             view["labels"] = self.labels
         if self.gold is not None:
             view["gold"] = self.gold
+        if self.ids is not None:
+            both = zip(self.lines, self.ids, strict=False)
+            view["ids"] = [{"line": line, "id": str(id)} for line, id in both]
         return view
+
+    def keep_ids(
+        self, session: Session, project: Project, batch: Sequence[NewPrompt | NewPair]
+    ) -> None:
+        """Look up the ids of a batch that was just stored, if they are asked for.
+
+        Raises:
+            Invalid: they are more than an answer should hold.
+        """
+        if self.ids is None:
+            return
+        if len(self.ids) + len(batch) > MOST_IDS:
+            raise Invalid(
+                f"ids: are told of up to {MOST_IDS:,} rows; nothing was stored. Send fewer, or "
+                "give rows an external_id and find them by that.",
+                field="ids",
+            )
+        self.ids += bulk.ids_of(session, project.id, batch)
 
 
 New = TypeVar("New", NewPrompt, NewPair)
@@ -167,6 +193,8 @@ def _checked(
             continue
         if len(outcome.first) < FIRST_ROWS:
             outcome.first.append(new)
+        if outcome.ids is not None:
+            outcome.lines.append(row.line)
         yield new
 
 
@@ -190,12 +218,14 @@ def import_prompts(
     split: str = "train",
     *,
     by: uuid.UUID | None = None,
+    ids: bool = False,
     refused: Callable[[Rejected], None] | None = None,
     stored: Callable[[], None] | None = None,
 ) -> Outcome:
     """Store the prompts that are new; all of it in the caller's transaction.
 
     Args:
+        ids: tell the ids of all rows that are stored now.
         refused: is handed every line that cannot be taken.
         stored: is called behind every few thousand rows. A caller that commits there keeps what
             came so far whatever happens: the same file again adds only the rest.
@@ -203,7 +233,7 @@ def import_prompts(
     Raises:
         Invalid: the file as a whole cannot be read; nothing is stored then.
     """
-    outcome = Outcome(refused=refused)
+    outcome = Outcome(refused=refused, ids=[] if ids else None)
     news = _checked(rows, PROMPT_COLUMNS, lambda fields: new_prompt(fields, split), outcome)
     with ahead(_batches(news)) as batches:
         for batch in batches:
@@ -211,6 +241,7 @@ def import_prompts(
             added = bulk.store_prompts(session, project.id, batch)
             outcome.added += added
             outcome.duplicates += len(batch) - added
+            outcome.keep_ids(session, project, batch)
             if stored is not None:
                 stored()
     _tell(session, project, "prompts.imported", outcome, by)
@@ -228,6 +259,7 @@ def import_pairs(
     shape: str | None = None,
     mapping: Named = AS_IT_IS,
     by: uuid.UUID | None = None,
+    ids: bool = False,
     refused: Callable[[Rejected], None] | None = None,
     stored: Callable[[], None] | None = None,
 ) -> Outcome:
@@ -243,19 +275,22 @@ def import_pairs(
         file: names the annotator of these labels.
         shape: the name of the shape, where it is not to be recognised.
         mapping: what the rows were read by; a shape that has its fields is preferred.
-        refused, stored: as of :func:`import_prompts`.
+        ids, refused, stored: as of :func:`import_prompts`.
 
     Raises:
         Invalid: the file as a whole cannot be read; nothing is stored then.
     """
     texts = mapping.columns.keys() & TEXTS
     found, rows = shapes.recognised(rows, name=shape, fields=texts, labels=labels)
-    outcome = Outcome(shape=found, labels=0 if labels else None, refused=refused)
+    outcome = Outcome(
+        shape=found, labels=0 if labels else None, refused=refused, ids=[] if ids else None
+    )
     news = _checked(rows, found.columns, _maker(found, gold), outcome)
     with ahead(_batches(news)) as batches:
         for batch in batches:
             _one_at_a_time(session, project)
             _store(session, project, batch, outcome, file, by)
+            outcome.keep_ids(session, project, batch)
             if stored is not None:
                 stored()
     _tell(session, project, "pairs.imported", outcome, by)
