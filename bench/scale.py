@@ -155,7 +155,7 @@ class Statements:
 def labelling(projects: dict[str, uuid.UUID], person: uuid.UUID) -> dict[str, Any]:
     """What a claim and an answer take in each project, in turns, in milliseconds."""
     from app.database import transaction
-    from app.labelling import actions
+    from app.labelling import actions, batch
     from app.models import Project
 
     sent = Statements()
@@ -171,7 +171,7 @@ def labelling(projects: dict[str, uuid.UUID], person: uuid.UUID) -> dict[str, An
             statements["claim"].append(sent.count - at)
             at, began = sent.count, time.perf_counter()
             with transaction() as session:
-                actions.prefer(session, held.claim.id, person, actions.Answer("left"))
+                batch.prefer_one(session, held.claim.id, person, actions.Answer("left"))
             took[name]["answer"].append(time.perf_counter() - began)
             statements["answer"].append(sent.count - at)
     found: dict[str, Any] = {

@@ -234,7 +234,7 @@ def prefer(
 ) -> dict[str, Any]:
     """Answer a claim: 201; the same again: 200 with the same preference."""
     _explained(_allowed(actor, db, claim_id), body)
-    preference, new = actions.prefer(db, claim_id, actor.person.id, body.answer())
+    preference, new = batch.prefer_one(db, claim_id, actor.person.id, body.answer())
     if not new:
         response.status_code = 200
     return preference_view(preference, _blind(db, actor, preference.project_id))
