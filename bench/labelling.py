@@ -254,13 +254,28 @@ def their_site(binary: str, folder: Path) -> Iterator[int]:
     }
     command = [binary, "start", "--no-browser", "--port", str(port)]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | more, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=_plain() | more, stdout=log, stderr=log)
         try:
             _wait(port, "/health", process)
             yield port
         finally:
             process.terminate()
             process.wait(30)
+
+
+def _plain() -> dict[str, str]:
+    """The environment without what leads Python into this repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def _version(binary: str) -> str:
+    """Label Studio's version, of the environment that it lies in."""
+    ask = "import importlib.metadata as m; print(m.version('label-studio'))"
+    python = Path(binary).parent / "python"
+    done = subprocess.run(
+        [python, "-c", ask], env=_plain(), capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def _wait(port: int, path: str, process: subprocess.Popen[bytes]) -> None:
@@ -282,7 +297,7 @@ def their_tokens(binary: str, folder: Path, count: int) -> list[str]:
     done = subprocess.run(
         [binary, "shell"],
         input=f"exec({script!r})\n",  # an interactive console: one line is one statement
-        env=os.environ | more,
+        env=_plain() | more,
         capture_output=True,
         text=True,
         check=True,
@@ -306,6 +321,7 @@ def theirs(binary: str, pairs: int, counts: list[int], seconds: float) -> dict[s
             spent += took
         crowd = [Theirs(port, token, project) for token in tokens]
         return {
+            "version": _version(binary),
             "import_pairs_a_second": round(pairs / spent),
             "clients": {str(n): together(crowd[:n], seconds) for n in counts},
         }
@@ -331,6 +347,7 @@ def main() -> None:
         **conditions(),
         "pairs": given.pairs,
         "seconds": given.seconds,
+        "pinned_cores": len(os.sched_getaffinity(0)),
     }
     contests: dict[str, Callable[[], dict[str, Any]]] = {
         "activedpo": lambda: ours(given.pairs, given.clients, given.seconds, given.large)
