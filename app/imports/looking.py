@@ -126,6 +126,11 @@ class Look:
         """The first rows as they would be stored."""
         return [preview.row_view(new) for new in self.outcome.first]
 
+    @property
+    def fields(self) -> list[str]:
+        """What these rows have, all together."""
+        return list(dict.fromkeys(name for row in self.first for name in row))
+
 
 def look(session: Session, project: Project, file: IO[bytes], format: Format, how: Choice) -> Look:
     """Import the beginning of a file and take it back.
