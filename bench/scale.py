@@ -63,7 +63,7 @@ SELECT past.preference, :project, claims.round_id, past.pair, past.claim, claims
        5 + past.n % 20, 1, false, claims.round_id, now() - make_interval(secs => past.n)
 FROM past JOIN claims ON claims.id = past.claim;
 INSERT INTO preference_versions (preference_id, version, choice, chosen)
-SELECT id, 1, choice, chosen FROM preferences WHERE project_id = :project;
+SELECT id, 1, choice, chosen FROM preferences JOIN past ON past.preference = preferences.id;
 """
 
 
