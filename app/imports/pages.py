@@ -61,7 +61,8 @@ def take_import(
                 name=_name(file),
                 format=_format(file),
             )
-            return go(f"/projects/{project.id}/import/kept/{kept}?{urlencode(how.query)}")
+            query = f"?{urlencode(how.query)}" if how.query else ""
+            return go(f"/projects/{project.id}/import/kept/{kept}{query}")
         given = _pasted(posted) if file is None else how.rows(file.file, _format(file))
         name = "" if file is None else _name(file)
         stored = looking.store(db, project, given, how, file=name, by=actor.person.id)

@@ -61,7 +61,7 @@ def test_a_file_is_looked_at_mapped_and_imported(cast: Cast, kind: str) -> None:
     page = soup(unmapped)
     options = [o.string for o in page.select("#map-prompt option")]
     assert options[1:] == ["question", "good", "bad"]
-    assert "disabled" in page.select_one(".button.main").attrs
+    assert "disabled" in page.select_one("form .button.main").attrs
     query = "&".join(f"{name}={value}" for name, value in MAPPED.items())
     mapped = cast.owner.get(f"{path}&{query}")
     assert mapped.status_code == 200

@@ -102,7 +102,7 @@ def test_pasted_prompts_and_a_file_with_a_broken_line_are_counted(cast: Cast) ->
 def test_a_file_of_no_known_kind_is_refused(cast: Cast) -> None:
     answer = cast.owner.submit(f"{cast.p}/import/pairs", files={"file": ("a.docx", b"x")})
     assert answer.status_code == 422
-    assert ".json, .jsonl, .csv or .parquet" in answer.text
+    assert ".json, .jsonl, .csv, .parquet or .zip" in answer.text
 
 
 def test_members_come_by_address_and_go_by_name(cast: Cast) -> None:

@@ -103,7 +103,7 @@ def expected(rule: Rule, who: str, *, own: bool, by_key: bool) -> set[int] | Non
     if rule.who == "sender":
         if own and who == "owner":
             return None
-        return {403} if own and who in ("annotator", "oracle") else {404}
+        return {403} if own and who in ("annotator", "oracle", "reviewer") else {404}
     if rule.who == "mine":
         refused = {404} if not (own and who == "annotator") else {403}  # a narrow key ends itself
         return None if who == "admin" or (refused == {403} and not by_key) else refused
