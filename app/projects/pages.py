@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from app.database import Db
 from app.errors import Problem
 from app.labelling import gold, withheld
-from app.language import _
 from app.paging import Page, Paged
 from app.people import actions as people
 from app.people import invitation_pages
