@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 _END = object()
@@ -49,7 +49,7 @@ class _Failed:
         self.error = error
 
 
-def _taken(made: queue.Queue[Item]) -> Iterator[Item]:
+def _taken(made: queue.Queue[object]) -> Iterator[Any]:
     while True:
         item = made.get()
         if item is _END:

@@ -197,7 +197,7 @@ def store_labels(
 
 
 def ids_of(
-    session: Session, project_id: uuid.UUID, batch: Sequence[NewPrompt] | Sequence[NewPair]
+    session: Session, project_id: uuid.UUID, batch: Sequence[NewPrompt | NewPair]
 ) -> list[uuid.UUID]:
     """The ids under which prompts or pairs are stored, in the order of ``batch``."""
     hashes = _hashes(batch)
@@ -219,7 +219,7 @@ def ids_of(
     return [by_hash[hash] for hash in hashes]
 
 
-def _hashes(batch: Sequence[NewPrompt] | Sequence[NewPair]) -> list[str]:
+def _hashes(batch: Sequence[NewPrompt | NewPair]) -> list[str]:
     return [
         content.prompt_hash(new.content if isinstance(new, NewPrompt) else new.prompt)
         for new in batch
