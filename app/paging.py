@@ -14,6 +14,7 @@ from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import Invalid
+from app.language import _
 
 CURSOR: dict[str, Any] = {"pattern": "^[A-Za-z0-9_-]{22}$"}
 """For who reads the schema; what is wrong with a cursor is told in words."""
@@ -34,7 +35,7 @@ def decode(cursor: str) -> uuid.UUID:
         return uuid.UUID(bytes=base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", True))
     except (ValueError, binascii.Error):
         raise Invalid(
-            "cursor: not a cursor of this list; send `next` of the page before as it came.",
+            _("cursor: not a cursor of this list; send `next` of the page before as it came."),
             field="cursor",
         ) from None
 

@@ -262,5 +262,5 @@ def archived(change: dict[str, Any]) -> bool | None:
     """
     value = change.pop("archived", None)
     if value is not None and not isinstance(value, bool):
-        raise Invalid("archived: must be true or false", field="archived")
+        raise Invalid(_("archived: must be true or false"), field="archived")
     return value

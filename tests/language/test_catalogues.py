@@ -85,9 +85,8 @@ def test_a_translation_fills_in_what_the_english_fills_in(code: str) -> None:
 def test_no_catalogue_brings_markup_that_the_english_has_not(code: str) -> None:
     # the texts of templates are put on pages as they are
     for message in language.catalogue(code):
-        if message.id:
-            for form in forms(message, "string"):
-                assert "<" not in re.sub(r"</?(strong|em|code|kbd|a|span)\b[^>]*>", "", form)
+        for form in forms(message, "string") if message.id else ():
+            assert form.count("<") in {one.count("<") for one in forms(message, "id")}, form
 
 
 def test_scripts_are_given_their_own_texts_and_no_others() -> None:
