@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -74,7 +75,23 @@ def ids(site: Site) -> dict[str, str]:
         "policy_id": first(f"/projects/{project}/policies"),
         "person_id": person,
         "pair_id": pair,
+        "kept_id": sent_to_look_at(site, project),
     }
+
+
+def sent_to_look_at(site: Site, project: str) -> str:
+    """A file of pairs, some of them odd and one to be refused, as the import page keeps it."""
+    rows = [{"prompt": p, "chosen": a, "rejected": b} for p, a, b in TEXTS]
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    page = f"/projects/{project}/import"
+    with httpx.Client(base_url=site.address, headers={"Accept": "text/html"}) as browser:
+        browser.post("/sign-in", data={"email": EMAIL, "password": PASSWORD})
+        found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(page).text)
+        assert found is not None
+        form = {"csrf_token": found[1], "step": "look", "labels": "on"}
+        sent = browser.post(f"{page}/pairs", data=form, files={"file": ("odd.jsonl", lines)})
+    assert sent.status_code == 303, sent.text
+    return sent.headers["Location"].partition("?")[0].rpartition("/")[2]
 
 
 @pytest.fixture(scope="module")
