@@ -18,6 +18,7 @@ from app import artifacts
 from app.database import transaction
 from app.errors import NotFound
 from app.imports.models import KeptFile
+from app.language import _
 
 KEPT_FOR = dt.timedelta(hours=1)
 MOST_KEPT = 4
@@ -73,7 +74,7 @@ def find(session: Session, project_id: uuid.UUID, person_id: uuid.UUID, id: uuid
         )
     )
     if kept is None:
-        raise NotFound("This file is kept no longer: choose it once more.")
+        raise NotFound(_("This file is kept no longer: choose it once more."))
     return kept
 
 
@@ -87,7 +88,7 @@ def opened(kept: KeptFile) -> Iterator[IO[bytes]]:
     try:
         file = artifacts.open_file(kept.folder, _FILE)
     except FileNotFoundError:
-        raise NotFound("This file is kept no longer: choose it once more.") from None
+        raise NotFound(_("This file is kept no longer: choose it once more.")) from None
     with file:
         yield file
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Invalid
 from app.imports import actions
+from app.language import _
 from app.projects import datasets, imports, mapping, preview
 from app.projects.imports import Outcome
 from app.projects.mapping import AS_IT_IS, Named
@@ -95,7 +96,7 @@ class Choice:
         """
         if not self.pairs:
             if self.split not in ("train", "eval"):
-                raise Invalid("split: must be train or eval", field="split")
+                raise Invalid(_("split: must be train or eval"), field="split")
             return imports.import_prompts(
                 session, project, rows, self.split, by=by, refused=refused
             )

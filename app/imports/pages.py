@@ -130,7 +130,7 @@ def _kept(
     project = project_for(db, actor, project_id, "manage")
     kept = actions.find(db, project.id, actor.person.id, kept_id)
     if kept.kind == "refused":
-        raise NotFound("This file is no import.")
+        raise NotFound(_("This file is no import."))
     return project, kept
 
 

@@ -25,7 +25,7 @@ from app.rounds.events import record
 from app.rounds.models import Round
 
 PERSONAL = "personal_data"
-HIDDEN = "(withheld: flagged as personal data)"
+HIDDEN = _("(withheld: flagged as personal data)")
 """What others read in place of the text."""
 
 

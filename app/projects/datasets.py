@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol, cast
 import orjson
 
 from app.errors import Invalid, TooLarge
+from app.language import _
 from app.projects import reading
 from app.projects.mapping import AS_IT_IS, Named
 from app.projects.reading import Format
@@ -98,7 +99,9 @@ class Zip:
         try:
             self._zip = zipfile.ZipFile(self.file)
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-            raise Invalid(f"This is no zip that can be read: {error}", field="file") from None
+            raise Invalid(
+                _("This is no zip that can be read: %(error)s", error=error), field="file"
+            ) from None
 
     def names(self) -> Sequence[str]:
         """All members but folders and what macOS adds."""
@@ -110,7 +113,9 @@ class Zip:
         """A copy of it, there for as long as the context."""
         member = self._zip.getinfo(name)
         if member.flag_bits & 1 or member.compress_type not in (0, zipfile.ZIP_DEFLATED):
-            raise Invalid(f"{name}: is encrypted, or packed in another way than deflate")
+            raise Invalid(
+                _("%(name)s: is encrypted, or packed in another way than deflate", name=name)
+            )
         with tempfile.NamedTemporaryFile(suffix=PurePosixPath(name).suffix) as copy:
             try:
                 with self._zip.open(member) as source:
@@ -118,7 +123,10 @@ class Zip:
                         self._take(len(chunk))
                         copy.write(chunk)
             except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
-                raise Invalid(f"{name}: cannot be unpacked: {error}", field="file") from None
+                raise Invalid(
+                    _("%(name)s: cannot be unpacked: %(error)s", name=name, error=error),
+                    field="file",
+                ) from None
             copy.flush()
             yield Path(copy.name)
 
@@ -126,7 +134,9 @@ class Zip:
         self.left -= size
         if self.left < 0:
             most = UNPACKED_TIMES * get_settings().max_upload_bytes
-            raise TooLarge(f"The zip unpacks to more than {most:,} bytes; nothing was stored.")
+            raise TooLarge(
+                _("The zip unpacks to more than %(most)s bytes; nothing was stored.", most=most)
+            )
 
     def size(self, name: str) -> int:
         """What it says its length is."""
@@ -142,10 +152,12 @@ def _small_directory(file: IO[bytes]) -> None:
     end = tail[at : at + 22]
     file.seek(0)
     if at < 0 or len(end) < 22:
-        raise Invalid("This is no zip that can be read: it has no directory.", field="file")
+        raise Invalid(_("This is no zip that can be read: it has no directory."), field="file")
     files, directory = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
     if files > MOST_FILES or directory > _LARGEST_DIRECTORY or tail[:at][-20:].startswith(_END_64):
-        raise Invalid(f"A zip may hold up to {MOST_FILES:,} files.", field="file")
+        raise Invalid(
+            _("A zip may hold up to %(most_files)s files.", most_files=MOST_FILES), field="file"
+        )
 
 
 class Dataset:
@@ -236,7 +248,9 @@ def rows(
 def _parts(files: Files) -> list[Part]:
     names = sorted(files.names())
     if len(names) > MOST_FILES:
-        raise Invalid(f"A dataset may have up to {MOST_FILES:,} files.", field="file")
+        raise Invalid(
+            _("A dataset may have up to %(most_files)s files.", most_files=MOST_FILES), field="file"
+        )
     states = [name for name in names if PurePosixPath(name).name == "state.json"]
     if states:
         found = [part for state in states for part in _saved(files, state, set(names))]
@@ -245,8 +259,11 @@ def _parts(files: Files) -> list[Part]:
         found = [Part(n, _split_of(n)) for n in next(filter(None, by_kind), [])]
     if not found:
         raise Invalid(
-            "There is no dataset in it: neither what save_to_disk writes nor any file ending in "
-            f"{', '.join(_KINDS)}.",
+            _(
+                "There is no dataset in it: neither what save_to_disk writes nor any file "
+                "ending in %(kinds)s.",
+                kinds=", ".join(_KINDS),
+            ),
             field="file",
         )
     return found
@@ -257,13 +274,20 @@ def _saved(files: Files, state: str, names: set[str]) -> Iterator[Part]:
     told = _json(files, state)
     listed = told.get("_data_files") if isinstance(told, dict) else None
     if not isinstance(listed, list):
-        raise Invalid(f"{state}: does not say which files there are", field="file")
+        raise Invalid(_("%(state)s: does not say which files there are", state=state), field="file")
     folder = PurePosixPath(state).parent
     split = told.get("_split")
     for one in listed:
         name = str(folder / str(one.get("filename") if isinstance(one, dict) else one))
         if name not in names or not name.endswith(".arrow"):
-            raise Invalid(f"{state}: names a file that is not there: {name[:200]}", field="file")
+            raise Invalid(
+                _(
+                    "%(state)s: names a file that is not there: %(name)s",
+                    state=state,
+                    name=name[:200],
+                ),
+                field="file",
+            )
         yield Part(name, _split_of(str(split)) if split else _split_of(f"{folder.name}/"))
 
 
@@ -278,4 +302,4 @@ def _json(files: Files, name: str) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Invalid(f"{name}: is no valid JSON", field="file") from None
+        raise Invalid(_("%(name)s: is no valid JSON", name=name), field="file") from None

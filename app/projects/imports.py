@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Invalid
 from app.labelling.models import ANSWERS
+from app.language import _
 from app.people.models import Person
 from app.projects import bulk, content, shapes
 from app.projects.ahead import ahead
@@ -116,8 +117,11 @@ class Outcome:
             return
         if len(self.ids) + len(batch) > MOST_IDS:
             raise Invalid(
-                f"ids: are told of up to {MOST_IDS:,} rows; nothing was stored. Send fewer, or "
-                "give rows an external_id and find them by that.",
+                _(
+                    "ids: are told of up to %(most_ids)s rows; nothing was stored. Send fewer, or "
+                    "give rows an external_id and find them by that.",
+                    most_ids=MOST_IDS,
+                ),
                 field="ids",
             )
         self.ids += bulk.ids_of(session, project.id, batch)

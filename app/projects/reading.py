@@ -16,6 +16,7 @@ import orjson
 
 from app import storable
 from app.errors import Invalid, TooLarge
+from app.language import _
 from app.projects.mapping import AS_IT_IS, OPTIONAL, Named
 from app.projects.row import LONGEST_LINE, Columns, Rejected, Row
 from app.projects.tables import parquet_rows
@@ -63,16 +64,19 @@ def _array(file: IO[bytes]) -> Iterator[Row | Rejected]:
     raw = file.read(LARGEST_ARRAY + 1)
     if len(raw) > LARGEST_ARRAY:
         raise TooLarge(
-            f"A JSON array of more than {LARGEST_ARRAY:,} bytes is not taken; "
-            "send its items as .jsonl, which is read line by line."
+            _(
+                "A JSON array of more than %(largest_array)s bytes is not taken; send its "
+                "items as .jsonl, which is read line by line.",
+                largest_array=LARGEST_ARRAY,
+            )
         )
     try:
         items = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         why = _why_not_json(raw, error)
-        raise Invalid(f"The file {why}", field="file") from None
+        raise Invalid(_("The file %(why)s", why=why), field="file") from None
     if not isinstance(items, list):
-        raise Invalid("The file is no JSON array of objects.", field="file")
+        raise Invalid(_("The file is no JSON array of objects."), field="file")
     for number, item in enumerate(items, 1):
         if isinstance(item, dict):
             yield Row(number, item)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import Invalid
+from app.language import _
 
 LONGEST_LINE = 64 * 1024 * 1024
 
@@ -59,7 +60,12 @@ class Columns:
         missing = [name for name in self.required if name not in header]
         if missing:
             raise Invalid(
-                f"The file lacks the column {', '.join(missing)}. Expected: "
-                f"{', '.join(self.required)} and, if wanted, {', '.join(self.optional)}.",
+                _(
+                    "The file lacks the column %(missing)s. Expected: %(required)s and, if wanted, "
+                    "%(optional)s.",
+                    missing=", ".join(missing),
+                    required=", ".join(self.required),
+                    optional=", ".join(self.optional),
+                ),
                 field="file",
             )

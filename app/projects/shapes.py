@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 
 from app.errors import Invalid
+from app.language import _
 from app.projects import tool_shapes
 from app.projects.row import Columns, Rejected, Row
 from app.projects.told import Fields, Label, Told
@@ -325,4 +326,6 @@ def _called(name: str) -> Shape:
         if shape.name == name:
             return shape
     known = ", ".join(shape.name for shape in (OWN, *OTHERS))
-    raise Invalid(f"shape: there is none called so; there are {known}", field="shape")
+    raise Invalid(
+        _("shape: there is none called so; there are %(known)s", known=known), field="shape"
+    )

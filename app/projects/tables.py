@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.errors import Invalid
+from app.language import _
 from app.projects.mapping import AS_IT_IS, Named
 from app.projects.parquet_child import MOST_VALUES, ROWS
 from app.projects.row import LONGEST_LINE, Columns, Rejected, Row
@@ -52,7 +53,9 @@ def _readable(what: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Invalid(f"This is no {what} that can be read: {why}", field="file") from None
+        raise Invalid(
+            _("This is no %(what)s that can be read: %(why)s", what=what, why=why), field="file"
+        ) from None
 
 
 def _check_marks(file: IO[bytes]) -> None:
@@ -63,7 +66,7 @@ def _check_marks(file: IO[bytes]) -> None:
     file.seek(0)
     if not first == last == MARK:
         raise Invalid(
-            "This is no Parquet file that can be read: it does not begin and end with PAR1.",
+            _("This is no Parquet file that can be read: it does not begin and end with PAR1."),
             field="file",
         )
 
@@ -142,15 +145,20 @@ def _batches(messages: Any, schema: Any, wanted: list[str]) -> Iterator[Any]:
     for message in iter(messages):
         if message.type != "record batch" or _is_compressed(message.metadata.to_pybytes()):
             raise Invalid(
-                "This Arrow file is compressed or holds dictionaries: save it plainly, as "
-                "datasets does, or as Parquet.",
+                _(
+                    "This Arrow file is compressed or holds dictionaries: save it plainly, as "
+                    "datasets does, or as Parquet."
+                ),
                 field="file",
             )
         batch = pa.ipc.read_record_batch(message, schema).select(wanted)
         batch.validate(full=True)  # offsets that lead elsewhere would be read blindly
         total += batch.num_rows
         if total > MOST_VALUES:
-            raise Invalid(f"An Arrow file holds at most {MOST_VALUES:,} rows.", field="file")
+            raise Invalid(
+                _("An Arrow file holds at most %(most_values)s rows.", most_values=MOST_VALUES),
+                field="file",
+            )
         for start in range(0, batch.num_rows, ROWS):
             yield batch.slice(start, ROWS)
 
@@ -191,7 +199,14 @@ def _plain(kind: Any, name: str) -> None:
         fits(kind)
         for fits in (types.is_primitive, types.is_string, types.is_large_string, types.is_null)
     ):
-        raise Invalid(f"column {name}: holds {kind}, which is not read from Arrow", field="file")
+        raise Invalid(
+            _(
+                "column %(name)s: holds %(kind)s, which is not read from Arrow",
+                name=name,
+                kind=kind,
+            ),
+            field="file",
+        )
 
 
 def _wanted(names: list[str], columns: Columns, mapping: Named) -> list[str]:

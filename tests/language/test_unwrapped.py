@@ -194,13 +194,8 @@ def test_it_sees_an_error_that_is_bare() -> None:
     ]
 
 
-AS_IT_STANDS = {
-    # what is wrong with a row of a file: English, as in the file of refused rows
-    *("app/projects/reading.py", "app/projects/tables.py", "app/projects/row.py"),
-    *("app/projects/shapes.py", "app/projects/imports.py"),
-    # what only calls of the API, the command line and the seed can meet
-    *("app/idempotency/actions.py", "app/migrate.py", "app/demo/seed.py"),
-}
+# what only calls of the API, the command line and the seed can meet
+AS_IT_STANDS = {"app/idempotency/actions.py", "app/migrate.py", "app/demo/seed.py"}
 
 
 def test_every_error_that_a_page_may_show_is_in_the_catalogues() -> None:
