@@ -153,3 +153,17 @@ def test_every_alert_says_what_to_do() -> None:
     for rule in rules["groups"][0]["rules"]:
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["todo"]
+
+
+def test_the_image_is_made_of_files_that_reach_the_builder_and_runs_as_nobody_special() -> None:
+    text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
+    told = [line.split(None, 1) for line in text.splitlines() if re.match(r"[A-Z]+ ", line)]
+    stages = [rest for word, rest in told if word == "FROM"]
+    assert stages == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
+    last = max(n for n, (word, _) in enumerate(told) if word == "FROM")
+    assert [rest for word, rest in told[last:] if word == "USER"] == ["activedpo"]
+    passed = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"}
+    copied = [rest.split()[:-1] for word, rest in told if word == "COPY" and "--from" not in rest]
+    sources = {source for one in copied for source in one}
+    assert sources == passed
+    assert all((ROOT / source).exists() for source in sources)
