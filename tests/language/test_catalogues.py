@@ -87,6 +87,8 @@ def test_no_catalogue_brings_markup_that_the_english_has_not(code: str) -> None:
     for message in language.catalogue(code):
         for form in forms(message, "string") if message.id else ():
             assert form.count("<") in {one.count("<") for one in forms(message, "id")}, form
+            # within an attribute a straight quote would end it
+            assert form.count('"') in {one.count('"') for one in forms(message, "id")}, form
 
 
 def test_scripts_are_given_their_own_texts_and_no_others() -> None:
