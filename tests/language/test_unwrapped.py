@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from jinja2 import nodes
 
-from app.web import TEMPLATES, environment
+from app.web import STATIC, TEMPLATES, environment
 
 ROOT = Path(__file__).parents[2]
 PLACE = re.compile("\ue000(\\d+)\ue001")
@@ -211,3 +211,31 @@ def test_every_error_that_a_page_may_show_is_in_the_catalogues() -> None:
     }
     left = {name: lines for name, lines in bare.items() if name not in AS_IT_STANDS}
     assert left == {}, 'write raise Conflict(_("..."))'
+
+
+def bare_in_script(source: str) -> list[str]:
+    """Literals of a script that read like a sentence and stand in no ``_()``."""
+    literal = r"\"(?:[^\"\\\n]|\\.)*\"|`(?:[^`\\]|\\.)*`"
+    code = re.sub(r"^\s*(//|/?\*).*$|\s//\s.*$", "", source, flags=re.M)
+    code = re.sub(rf"\b_\(\s*(?:{literal})", "", code)
+    code = re.sub(rf"\bngettext\(\s*(?:{literal})\s*,\s*(?:{literal})", "", code)
+    found = [one[1:-1] for one in re.findall(literal, code)]
+    return [one for one in found if re.match(r"(<p>)?[A-Z][a-z]+ [a-z]|[A-Z][a-z]+[.…]$", one)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts),
+    ids=lambda path: path.name,
+)
+def test_every_text_of_a_script_is_in_the_catalogues(path: Path) -> None:
+    assert bare_in_script(path.read_text()) == [], 'write _("...") of words.js'
+
+
+def test_it_sees_a_text_of_a_script_that_is_bare() -> None:
+    said = 'note(_("It is said.")); ngettext("%(num)s pair", "Many pairs wait", n);'
+    assert bare_in_script(said) == []
+    assert bare_in_script('note("It is not said."); key === "Escape"; `Round is ${n}`') == [
+        "It is not said.",
+        "Round is ${n}",
+    ]
