@@ -237,18 +237,18 @@ def test_every_process_tells_what_all_of_them_have_counted(parts: Parts) -> None
     both = wait_until(lambda: _two(psutil.Process(web.pid).children()), "two web processes")
     auth = {"Authorization": f"Bearer {KEY}"}
     count = re.compile(
-        r'activedpo_request_seconds_count{method="GET",route="/api/v1/projects",status="200"} (.+)'
+        r'activedpo_request_seconds_count{method="GET",route="/api/v1/me",status="200"} (.+)'
     )
     told = []
     for sleeping in both:  # so that the other one has to answer
         sleeping.suspend()
         for _ in range(10):
-            asked = httpx.get(f"{parts.address}/api/v1/projects", headers=auth, timeout=60)
+            asked = httpx.get(f"{parts.address}/api/v1/me", headers=auth, timeout=60)
             asked.raise_for_status()
         figures = httpx.get(f"{parts.address}/metrics", timeout=60).text
         told += [float(found) for found in count.findall(figures)]
         sleeping.resume()
-    assert told == [11.0, 21.0]
+    assert told == [10.0, 20.0]
 
 
 def _two(processes: list[psutil.Process]) -> list[psutil.Process] | None:
