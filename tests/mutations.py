@@ -15,6 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ROOMS = ("activedpo", "app", "worker", "migrations", "templates", "tests", "docs")
 
+MACHINE = (
+    "tests/faults/test_round_machine.py::test_rounds_keep_their_promises_whatever_happens_at_once"
+)
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -150,6 +154,68 @@ MUTANTS = (
         "tests/people/test_compulsory.py",
     ),
     Mutant(
+        "fencing number of a run, in any order of things",
+        "app/rounds/runs.py",
+        '.where(Run.id == run_id, Run.attempt == attempt, Run.state == "running")\n'
+        "        .with_for_update()",
+        '.where(Run.id == run_id, Run.state == "running")\n        .with_for_update()',
+        MACHINE,
+    ),
+    Mutant(
+        "fencing number of an oracle",
+        "app/oracles/queries.py",
+        "            Oracle.attempt == attempt,\n"
+        '            Oracle.state.in_(("active", "waiting")),\n'
+        "        )\n"
+        "        .with_for_update(key_share=True)",
+        '            Oracle.state.in_(("active", "waiting")),\n'
+        "        )\n"
+        "        .with_for_update(key_share=True)",
+        MACHINE,
+    ),
+    Mutant(
+        "lock of the round",
+        "app/rounds/queries.py",
+        "        .where(Round.id == round_id)\n        .with_for_update(key_share=True)",
+        "        .where(Round.id == round_id)",
+        MACHINE,
+    ),
+    Mutant(
+        "lock of the pair",
+        "app/labelling/queries.py",
+        "        .where(Pair.id == pair_id)\n        .with_for_update()",
+        "        .where(Pair.id == pair_id)",
+        MACHINE,
+    ),
+    Mutant(
+        "lock of the project",
+        "app/rounds/queries.py",
+        "        .where(Project.id == project_id)\n        .with_for_update(key_share=True)",
+        "        .where(Project.id == project_id)",
+        MACHINE,
+    ),
+    Mutant(
+        "a run is taken by one, SKIP LOCKED",
+        "app/rounds/runs.py",
+        "        FOR UPDATE OF r SKIP LOCKED\n",
+        "",
+        MACHINE,
+    ),
+    Mutant(
+        "labels that are fixed are not changed",
+        "app/labelling/actions.py",
+        "    if preference.frozen_in is not None:",
+        "    if False:",
+        MACHINE,
+    ),
+    Mutant(
+        "the same answer again is the same preference",
+        "app/labelling/actions.py",
+        "    if standing is not None:\n        return _again(standing, answer), False\n",
+        "",
+        MACHINE,
+    ),
+    Mutant(
         "revision of the database",
         "app/skew.py",
         "    if found == newest:",
@@ -171,7 +237,11 @@ def _copy(to: Path) -> None:
 
 def _passes(folder: Path, test: str) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
-    env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {
+        "PYTHONPATH": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "ROUND_MACHINE_REPLAY": "0",
+    }
     ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if ran.returncode not in (0, 1):
         raise SystemExit(f"{test} could not run:\n{ran.stdout[-3000:]}{ran.stderr[-2000:]}")
