@@ -119,7 +119,8 @@ class _Known(dict[str, str]):
 
 def _is_page(answer: httpx.Response) -> bool:
     kind = answer.headers.get("Content-Type", "")
-    return kind.startswith("text/html") and "<html" in answer.text
+    whole = kind.startswith("text/html") and "<html" in answer.text
+    return answer.status_code == 200 and whole
 
 
 def violations(page: Page) -> list[str]:
