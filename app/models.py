@@ -7,6 +7,9 @@ from app.labelling.practice_models import PracticeAnswer, PracticePair, Practice
 from app.oracles.models import Delivery, Oracle, Verdict, Webhook
 from app.people.models import (
     ApiKey,
+    Group,
+    GroupMember,
+    GroupRole,
     Identity,
     Invitation,
     InvitationUse,
@@ -28,6 +31,9 @@ __all__ = [
     "Delivery",
     "Event",
     "GoldPair",
+    "Group",
+    "GroupMember",
+    "GroupRole",
     "Identity",
     "Invitation",
     "InvitationUse",

@@ -52,6 +52,7 @@ DONE = {
     "settings": _("The settings are stored. They count from the next round on."),
     "member-added": _("Added to the project."),
     "member-removed": _("Removed from the project. What they labelled stays."),
+    "group-changed": _("The group is changed."),
     "joined": _("Welcome. You are in."),
     "invitation-revoked": _("Revoked. Who came by it before stays."),
     "handed-over": _("Handed over. The project has a new owner."),

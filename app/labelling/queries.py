@@ -11,7 +11,8 @@ from sqlalchemy import ARRAY, Select, Uuid, and_, any_, func, literal, or_, sele
 from sqlalchemy.orm import Session, load_only
 
 from app.labelling.models import OWN_SLOT, Claim, Preference
-from app.people.models import Membership, Person
+from app.people.access import REVIEWERS
+from app.people.models import Person, held_roles
 from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round
 
@@ -221,9 +222,9 @@ def opinions(session: Session, pair_id: uuid.UUID) -> set[str]:
 
 def reviewers(session: Session, project_id: uuid.UUID) -> set[uuid.UUID]:
     """Who may decide where annotators disagree: reviewers, managers, admins of the site."""
-    deciding = ("owner", "admin", "reviewer")
-    members = select(Membership.person_id).where(
-        Membership.project_id == project_id, Membership.role.in_(deciding)
+    held = held_roles()
+    members = select(held.c.person_id).where(
+        held.c.project_id == project_id, held.c.role.in_(REVIEWERS)
     )
     return set(
         session.scalars(

@@ -17,7 +17,7 @@ from app.database import Db
 from app.errors import Forbidden, NotFound, Unauthorized
 from app.language import _
 from app.people import throttle
-from app.people.models import ApiKey, Membership, Person, SecondFactor, SignIn
+from app.people.models import PROJECT_ROLES, ApiKey, Person, SecondFactor, SignIn, held_roles
 from app.projects.models import Project
 from app.settings import get_settings
 
@@ -205,12 +205,12 @@ CurrentActor = Annotated[Actor, Depends(current_actor)]
 
 
 def role_in(session: Session, person_id: uuid.UUID, project_id: uuid.UUID) -> str | None:
-    """A person's role in a project; None for who is no member."""
-    return session.scalar(
-        select(Membership.role).where(
-            Membership.project_id == project_id, Membership.person_id == person_id
-        )
-    )
+    """A person's role in a project, the highest of their own and their groups'; None: no member."""
+    held = held_roles()
+    found = session.scalars(
+        select(held.c.role).where(held.c.project_id == project_id, held.c.person_id == person_id)
+    ).all()
+    return min(found, key=PROJECT_ROLES.index, default=None)
 
 
 def may(actor: Actor, role: str | None, need: Need) -> bool:

@@ -219,7 +219,9 @@ def add_member(
     session.execute(
         insert(Membership)
         .values(project_id=project.id, person_id=person.id, role=role)
-        .on_conflict_do_update(index_elements=["project_id", "person_id"], set_={"role": role})
+        .on_conflict_do_update(
+            index_elements=["project_id", "person_id"], set_={"role": role, "left_at": None}
+        )
     )
     record(
         session,
@@ -243,11 +245,14 @@ def remove_member(
         Conflict: the project would be left without an owner.
     """
     member = session.get(Membership, (project.id, person_id))
-    if member is None:
+    if member is None or member.left_at is not None:
         raise NotFound(_("This person is not a member of the project."))
     _check_reaches(session, by, project.id, person_id)
     _keep_an_owner(session, project, person_id)
-    session.delete(member)
+    if member.role == "oracle":  # what it labelled was labelled by an oracle, whatever comes
+        member.left_at = now()
+    else:
+        session.delete(member)
     session.flush()
     record(session, "member.removed", project_id=project.id, person_id=by, member=str(person_id))
 
@@ -263,7 +268,7 @@ def hand_over(session: Session, project: Project, person_id: uuid.UUID, by: Pers
     roles.check_gives(session, by.id, project.id, "owner")
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
     member = session.get(Membership, (project.id, person_id), populate_existing=True)
-    if member is None:
+    if member is None or member.left_at is not None:
         raise NotFound(_("This person is not a member of the project."))
     if member.role == "owner":
         raise Conflict(_("This person owns the project already."))

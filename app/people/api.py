@@ -21,7 +21,15 @@ from app.database import Db
 from app.errors import Forbidden, Invalid
 from app.idempotency.route import Once, OnceRoute
 from app.paging import Paged
-from app.people import actions, invitation_api, queries, second_factor, sessions, throttle
+from app.people import (
+    actions,
+    group_api,
+    invitation_api,
+    queries,
+    second_factor,
+    sessions,
+    throttle,
+)
 from app.people.access import COOKIE, CurrentActor, project_for
 from app.people.door import speak
 from app.people.models import ApiKey, Person
@@ -31,6 +39,7 @@ from app.storable import Text
 
 router = APIRouter(prefix="/api/v1", tags=["people"], route_class=OnceRoute)
 router.include_router(invitation_api.router)
+router.include_router(group_api.router)
 
 Name = Annotated[Text, Field(max_length=200)]
 Scope = Literal["admin", "annotator", "oracle"]

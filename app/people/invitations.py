@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Forbidden, Gone, Invalid, NotFound, Unauthorized
 from app.language import _
 from app.people import actions, roles, text, throttle
-from app.people.access import now, token_hash
-from app.people.models import PROJECT_ROLES, Invitation, InvitationUse, Membership, Person
+from app.people.access import now, role_in, token_hash
+from app.people.models import PROJECT_ROLES, Invitation, InvitationUse, Person
 from app.projects.models import Project
 from app.rounds.events import record
 from app.settings import get_settings
@@ -205,8 +205,8 @@ def _check_address(invitation: Invitation, address: str) -> None:
 def _has_as_much(session: Session, invitation: Invitation, person: Person) -> bool:
     if invitation.project_id is None:
         return invitation.role == "member" or person.role == "admin"
-    member = session.get(Membership, (invitation.project_id, person.id))
-    return member is not None and roles.rank(member.role) >= roles.rank(invitation.role)
+    own = role_in(session, person.id, invitation.project_id)
+    return roles.rank(own) >= roles.rank(invitation.role)
 
 
 def invitation_of(

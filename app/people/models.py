@@ -5,7 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Subquery,
+    UniqueConstraint,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified
@@ -19,6 +29,7 @@ ROLE_WORDS = {
     "oracle": _("oracle"),
 }
 PROJECT_ROLES = ("owner", "admin", "reviewer", "annotator", "oracle")
+"""The most first: who has several has what the first of them gives."""
 KEY_SCOPES = ("admin", "annotator", "oracle")
 
 
@@ -49,7 +60,10 @@ class Person(Identified, Base):
 
 
 class Membership(Base):
-    """A person's role in one project."""
+    """A person's own role in one project; groups may give them another (:func:`held_roles`).
+
+    ``left_at``: of an oracle that was taken out; its row stays, and so its labels are an oracle's.
+    """
 
     __tablename__ = "memberships"
     __table_args__ = (
@@ -66,7 +80,69 @@ class Membership(Base):
         ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
     )
     role: Mapped[str]
+    left_at: Mapped[dt.datetime | None]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class Group(Identified, Base):
+    """People under one name, who are let into projects together."""
+
+    __tablename__ = "groups"
+    __table_args__ = (
+        CheckConstraint("char_length(name) BETWEEN 1 AND 100", name="name"),
+        UniqueConstraint("name"),
+    )
+
+    name: Mapped[str]
+
+
+class GroupMember(Base):
+    """Somebody in a group."""
+
+    __tablename__ = "group_members"
+    __table_args__ = (Index("ix_group_members_person_id", "person_id"),)
+
+    group_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True
+    )
+    person_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class GroupRole(Base):
+    """The role that everybody in a group has in a project, beside their own.
+
+    Never owner: a project belongs to people, so that its last owner is always one who can act.
+    """
+
+    __tablename__ = "group_roles"
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'reviewer', 'annotator')", name="role"),
+        Index("ix_group_roles_group_id", "group_id"),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    group_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True
+    )
+    role: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+def held_roles() -> Subquery:
+    """(project_id, person_id, role): every role that somebody has, their own and their groups'.
+
+    A union of two tables that are each indexed by project and person: conditions reach both.
+    """
+    own = select(Membership.project_id, Membership.person_id, Membership.role)
+    by_group = select(GroupRole.project_id, GroupMember.person_id, GroupRole.role).join(
+        GroupMember, GroupMember.group_id == GroupRole.group_id
+    )
+    return own.where(Membership.left_at.is_(None)).union_all(by_group).subquery("held_roles")
 
 
 class SignIn(Identified, Base):

@@ -14,7 +14,15 @@ from app.database import Db
 from app.errors import Problem
 from app.language import _, languages
 from app.paging import Page
-from app.people import account_pages, actions, invitation_pages, oidc_pages, queries, sessions
+from app.people import (
+    account_pages,
+    actions,
+    group_pages,
+    invitation_pages,
+    oidc_pages,
+    queries,
+    sessions,
+)
 from app.people.access import COOKIE, Actor, actor_of_cookie, project_for
 from app.people.api import clear_cookie, set_cookie
 from app.people.door import door, speak
@@ -28,6 +36,7 @@ router = APIRouter(include_in_schema=False)
 router.include_router(account_pages.router)
 router.include_router(oidc_pages.router)
 router.include_router(invitation_pages.router)
+router.include_router(group_pages.router)
 
 SCOPES = {
     "annotator": _("Label: claim pairs and answer them"),

@@ -79,7 +79,7 @@ def members_of(project_id: uuid.UUID) -> Select[Membership, Person]:
     return (
         select(Membership, Person)
         .join(Person, Person.id == Membership.person_id)
-        .where(Membership.project_id == project_id)
+        .where(Membership.project_id == project_id, Membership.left_at.is_(None))
     )
 
 

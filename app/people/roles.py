@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from app.errors import Forbidden
 from app.language import _
 from app.people.access import role_in
-from app.people.models import Person
+from app.people.models import PROJECT_ROLES, Person
 
-ORDER = ("oracle", "annotator", "reviewer", "admin", "owner")
+ORDER = PROJECT_ROLES[::-1]
 """Of a project, the least first."""
 
 

@@ -19,6 +19,7 @@ from app.oracles.models import Oracle
 from app.people.actions import change_person
 from app.people.models import (
     ApiKey,
+    GroupMember,
     Identity,
     Invitation,
     Membership,
@@ -26,6 +27,7 @@ from app.people.models import (
     RecoveryCode,
     SecondFactor,
     SignIn,
+    held_roles,
 )
 from app.projects.models import Project
 from app.quality.models import SetAside
@@ -34,6 +36,16 @@ from app.rounds.models import Event, TrainingLabel
 
 Labels = Literal["keep", "remove"]
 NUMBERS = Sequence("deleted_people")
+OF_A_PERSON = (
+    SignIn,
+    ApiKey,
+    SecondFactor,
+    RecoveryCode,
+    Identity,
+    Membership,
+    GroupMember,
+    KeptAnswer,
+)
 ASIDE = "The person was deleted and wished their labels to be left out."
 
 
@@ -89,7 +101,7 @@ def delete_person(
     kept = _strip(session, person.id)
     if labels == "remove":
         _set_aside(session, person.id, by)
-    for table in (SignIn, ApiKey, SecondFactor, RecoveryCode, Identity, Membership, KeptAnswer):
+    for table in OF_A_PERSON:
         session.execute(delete(table).where(table.person_id == person.id))
     number = session.scalar(NUMBERS)
     person.name, person.email = f"deleted person {number}", f"deleted-{number}@deleted.invalid"
@@ -128,7 +140,8 @@ def _may_go(session: Session, person: Person) -> None:
 
 
 def _projects(session: Session, person_id: uuid.UUID) -> list[uuid.UUID]:
-    member = select(Membership.project_id).where(Membership.person_id == person_id)
+    held = held_roles()
+    member = select(held.c.project_id).where(held.c.person_id == person_id)
     labelled = select(Preference.project_id).where(Preference.person_id == person_id)
     return sorted(session.scalars(member.union(labelled)))
 

@@ -14,6 +14,8 @@ from app.labelling.models import Preference, PreferenceVersion
 from app.labelling.practice_models import PracticeResult
 from app.people.models import (
     ApiKey,
+    Group,
+    GroupMember,
     Identity,
     Invitation,
     InvitationUse,
@@ -68,6 +70,9 @@ def _parts(person_id: uuid.UUID) -> dict[str, Select[*tuple[Any, ...]]]:
         )
         .join(Project, Project.id == Membership.project_id)
         .where(Membership.person_id == person_id),
+        "groups": select(Group.name, GroupMember.created_at)
+        .join(Group, Group.id == GroupMember.group_id)
+        .where(GroupMember.person_id == person_id),
         "invitations": select(
             Invitation.project_id, Invitation.role, Invitation.email, InvitationUse.created_at
         )

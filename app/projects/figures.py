@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.labelling.models import Preference
 from app.people.access import MANAGERS
-from app.people.models import Membership
+from app.people.models import held_roles
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round
@@ -42,12 +42,13 @@ def _counted(viewer: uuid.UUID | None) -> ColumnElement[bool]:
     """Labels, and the viewer's own answers to gold pairs where they must not tell them apart."""
     if viewer is None:
         return ~Preference.gold
+    held = held_roles()
     manages = (
-        select(Membership.person_id)
+        select(held.c.person_id)
         .where(
-            Membership.project_id == Preference.project_id,
-            Membership.person_id == viewer,
-            Membership.role.in_(MANAGERS),
+            held.c.project_id == Preference.project_id,
+            held.c.person_id == viewer,
+            held.c.role.in_(MANAGERS),
         )
         .exists()
     )

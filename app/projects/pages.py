@@ -15,7 +15,7 @@ from app.errors import Problem
 from app.labelling import gold, withheld
 from app.paging import Page, Paged
 from app.people import actions as people
-from app.people import invitation_pages
+from app.people import group_pages, groups, invitation_pages
 from app.people import queries as people_queries
 from app.people.access import Actor, may, project_for, role_in
 from app.people.models import ROLE_WORDS, Person
@@ -179,6 +179,21 @@ def invite(
     return _members(request, db, actor, project, link=link)
 
 
+@router.post("/projects/{project_id}/groups")
+def let_group_in(
+    request: Request, project_id: uuid.UUID, actor: PageActor, posted: Posted, db: Db
+) -> Response:
+    """Give a group a role in the project, or change it."""
+    project = project_for(db, actor, project_id, "manage")
+    try:
+        group = groups.group_called(db, text(posted, "name"))
+        groups.let_in(db, project, group, text(posted, "role"), actor.person.id)
+    except Problem as problem:
+        db.rollback()
+        return _members(request, db, actor, project, problem=problem)
+    return go(f"/projects/{project.id}/people", "member-added")
+
+
 @router.post("/projects/{project_id}/people/{person_id}/owner", dependencies=[Checked])
 def hand_over(project_id: uuid.UUID, person_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
     """Make a member the owner in one's own place."""
@@ -222,6 +237,10 @@ def _members(
             {"person": who, "role": member.role, "created_at": member.created_at}
             for member, who in found
         ],
+        groups=groups.in_project(db, project.id),
+        group_names=group_pages.names(db),
+        group_roles=[one for one in group_pages.ROLE_CHOICES if one[0] in dict(given)],
+        by_groups=groups.by_groups(db, project.id),
         owners=sum(member.role == "owner" for member, _ in found),
         email=email,
         role=role,

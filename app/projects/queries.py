@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.people.access import Actor
-from app.people.models import Membership
+from app.people.models import held_roles
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.projects.schema import FIELDS
@@ -64,7 +64,8 @@ def visible_projects(actor: Actor) -> Select[Project]:
     if actor.only_project is not None:
         query = query.where(Project.id == actor.only_project)
     if actor.person.role != "admin":
-        mine = select(Membership.project_id).where(Membership.person_id == actor.person.id)
+        held = held_roles()
+        mine = select(held.c.project_id).where(held.c.person_id == actor.person.id)
         query = query.where(Project.id.in_(mine))
     return query
 

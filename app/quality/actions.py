@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.errors import Invalid, NotFound
 from app.labelling.models import Preference
 from app.language import _
-from app.people.models import Membership
+from app.people.models import held_roles
 from app.projects.models import Project
 from app.quality.models import SetAside
 from app.rounds import queries as rounds
@@ -81,7 +81,8 @@ def _tell(
 
 
 def _labels_here(session: Session, project_id: uuid.UUID, person_id: uuid.UUID) -> bool:
-    member = exists().where(Membership.project_id == project_id, Membership.person_id == person_id)
+    held = held_roles()
+    member = exists().where(held.c.project_id == project_id, held.c.person_id == person_id)
     labelled = exists().where(
         Preference.project_id == project_id, Preference.person_id == person_id
     )

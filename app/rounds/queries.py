@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.labelling.models import Claim, Preference, Withheld
 from app.oracles.models import Oracle
-from app.people.models import Membership, Person
+from app.people.models import Person, held_roles
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.quality.models import is_set_aside
@@ -154,7 +154,8 @@ def eligible_people(session: Session, project_id: uuid.UUID) -> set[uuid.UUID]:
     working = oracle is not None and oracle.state != "stopped"
     if oracle is not None and working and oracle.mode == "alone":
         return {oracle.person_id}
-    members = select(Membership.person_id).where(Membership.project_id == project_id)
+    held = held_roles()
+    members = select(held.c.person_id).where(held.c.project_id == project_id)
     claimers = select(Claim.person_id).where(Claim.project_id == project_id).distinct()
     people = set(
         session.scalars(

@@ -145,6 +145,7 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "practice_id": uuid.uuid4(),
         "invitation_id": uuid.uuid4(),
         "kept_id": uuid.uuid4(),
+        "group_id": uuid.uuid4(),
     }
     of_the_door = {
         "/sign-in",

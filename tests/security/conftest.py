@@ -24,7 +24,7 @@ from app.oracles import actions as oracles
 from app.oracles import webhooks
 from app.oracles.models import Delivery
 from app.oracles.schema import Sentiment
-from app.people import actions, invitations, throttle
+from app.people import actions, groups, invitations, throttle
 from app.people.access import COOKIE, CSRF_HEADER
 from app.people.models import Person
 from app.people.sessions import _begin
@@ -139,9 +139,14 @@ def _ids(session: Session, project: Project, annotator: Person, owner: Person) -
     practised = practice_setup.add(session, project, learnt, None)
     delivery = Delivery(webhook_id=webhook.id, kind="round.done", payload={}, state="dead")
     session.add(delivery)
+    group = groups.add_group(session, f"Group of {project.name}", owner.id)
+    groups.put_in(session, group, annotator, None)
+    groups.let_in(session, project, group, "annotator", None)
     session.flush()
     invitation, token = invitations.invite(session, project, "annotator", owner, uses=1000)
     return {
+        "group_id": str(group.id),
+        "group_name": group.name,
         "invitation_id": str(invitation.id),
         "invitation_token": token,
         "project_id": str(project.id),
