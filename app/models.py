@@ -20,7 +20,7 @@ from app.people.models import (
     SignIn,
 )
 from app.policies.models import Policy
-from app.projects.models import Pair, Project, Prompt
+from app.projects.models import Pair, Project, Prompt, Snapshot
 from app.quality.models import SetAside
 from app.rounds.models import Event, Round, Run, TrainingLabel
 from app.system.models import Worker
@@ -57,6 +57,7 @@ __all__ = [
     "SecondFactor",
     "SetAside",
     "SignIn",
+    "Snapshot",
     "TrainingLabel",
     "Verdict",
     "Webhook",

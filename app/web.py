@@ -53,6 +53,7 @@ DONE = {
     "member-added": _("Added to the project."),
     "member-removed": _("Removed from the project. What they labelled stays."),
     "group-changed": _("The group is changed."),
+    "decided": _("Decided. This answer counts."),
     "joined": _("Welcome. You are in."),
     "invitation-revoked": _("Revoked. Who came by it before stays."),
     "handed-over": _("Handed over. The project has a new owner."),

@@ -20,7 +20,9 @@ from app.labelling import (
     practice,
     practice_api,
     queries,
+    reviewing_api,
     waiting,
+    way_api,
     withheld,
 )
 from app.labelling.models import Preference
@@ -32,6 +34,8 @@ from app.storable import Jsonable, Text
 router = APIRouter(prefix="/api/v1", tags=["labelling"], route_class=OnceRoute)
 
 router.include_router(practice_api.router)
+router.include_router(reviewing_api.router)
+router.include_router(way_api.router)
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
 from app.database import Db
-from app.labelling import actions, gold, practice, practice_pages
+from app.labelling import actions, gold, practice, practice_pages, reviewing_pages, way_pages
 from app.people.access import Actor, may, project_for, role_in
 from app.projects.figures import newest_rounds
 from app.projects.models import Project
@@ -19,6 +19,8 @@ from app.web import PageActor, go, render
 
 router = APIRouter(include_in_schema=False)
 router.include_router(practice_pages.router)
+router.include_router(reviewing_pages.router)
+router.include_router(way_pages.router)
 
 MOST_AHEAD = 4
 

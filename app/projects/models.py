@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -150,6 +151,7 @@ class Pair(Identified, Base):
         ),
         Index("ix_pairs_states", "project_id", "state"),
         Index("ix_pairs_open", "round_id", "rank", postgresql_where=text("state = 'open'")),
+        Index("ix_pairs_review", "round_id", postgresql_where=text("review AND state = 'open'")),
         Index(
             "ix_pairs_round",
             "round_id",
@@ -193,3 +195,15 @@ class Pair(Identified, Base):
         ForeignKey("policies.id", ondelete="SET NULL")
     )
     scored_at: Mapped[dt.datetime | None]
+
+
+class Snapshot(Base):
+    """What a large project's labels came to at a moment; small ones are counted each time."""
+
+    __tablename__ = "snapshots"
+
+    project_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    taken_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    data: Mapped[Json] = mapped_column(default=dict)

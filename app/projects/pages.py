@@ -35,9 +35,14 @@ MOST_MEMBERS = 500
 
 def shared(db: Session, actor: Actor, project: Project, tab: str) -> dict[str, Any]:
     """What every page of a project needs."""
-    can_manage = may(actor, role_in(db, actor.person.id, project.id), "manage")
-    p = f"/projects/{project.id}"
-    return {"project": project, "p": p, "tab": tab, "can_manage": can_manage}
+    role = role_in(db, actor.person.id, project.id)
+    return {
+        "project": project,
+        "p": f"/projects/{project.id}",
+        "tab": tab,
+        "can_manage": may(actor, role, "manage"),
+        "can_review": project.adjudicate and may(actor, role, "review"),
+    }
 
 
 @router.get("/projects")

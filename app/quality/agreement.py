@@ -77,6 +77,22 @@ def _alpha(counts: NDArray[np.float64], times: NDArray[np.int64]) -> NDArray[np.
         return np.where(expected > 0, 1 - times @ differing / expected, np.nan)
 
 
+def of_table(table: NDArray[np.int64]) -> Agreement:
+    """Agreement of one annotator with another, or with several: each comparison has two answers.
+
+    The kappa of it is Scott's π, the two-annotator case of Fleiss'.
+
+    Args:
+        table: comparisons by the value that one (rows) and the other (columns) gave, shape (v, v).
+    """
+    values = len(table)
+    one, other = np.divmod(np.arange(values * values), values)
+    counts = np.zeros((values * values, values), dtype=np.int64)
+    np.add.at(counts, (np.arange(values * values), one), 1)
+    np.add.at(counts, (np.arange(values * values), other), 1)
+    return agreement(counts, table.reshape(-1))
+
+
 def cohen(table: NDArray[np.int64]) -> tuple[float | None, float | None]:
     """Percent in [0, 1] and Cohen's κ of two annotators.
 

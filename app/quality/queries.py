@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -18,7 +18,8 @@ from app.oracles.queries import by_oracle
 from app.people.models import Person
 from app.projects.models import Pair, Project
 from app.quality import dawid_skene, gold
-from app.quality.agreement import VALUES, Agreement, agreement, cohen, wilson
+from app.quality.agreement import VALUES, Agreement, agreement, cohen, of_table, wilson
+from app.quality.drift import Drift, drifts
 from app.quality.models import SetAside, is_set_aside
 from app.quality.reliability import Opinion, reliabilities, weight
 from app.rounds.models import Round
@@ -96,7 +97,7 @@ class OfRound:
 @dataclass(frozen=True)
 class OfPerson:
     """A person's labels; ``agrees`` counts comparisons with others' answers to the same pairs,
-    ``gold`` right answers to gold pairs."""
+    of which ``agreement`` has α, ``gold`` right answers to gold pairs."""
 
     id: uuid.UUID
     name: str
@@ -106,12 +107,16 @@ class OfPerson:
     set_aside: str | None
     reliability: float | None = None
     gold: Share = Share(0, 0)
+    agreement: Agreement = field(default_factory=Agreement)
+    drift: Drift | None = None
 
     def view(self) -> dict[str, Any]:
         """As JSON."""
         who = {"person": self.id, "name": self.name, "email": self.email}
         more = {
             "agrees": self.agrees.view(),
+            "agreement": asdict(self.agreement),
+            "drift": self.drift.view() if self.drift else None,
             "gold": self.gold.view(),
             "set_aside": self.set_aside,
             "reliability": self.reliability,
@@ -122,13 +127,16 @@ class OfPerson:
 
 @dataclass(frozen=True)
 class OfTwo:
-    """Two people's answers to the same pairs."""
+    """Two people's answers to the same pairs; ``kappa`` is Cohen's, α has its 95 % interval."""
 
     one: str
     other: str
     pairs: int
     percent: float | None
     kappa: float | None
+    alpha: float | None = None
+    alpha_low: float | None = None
+    alpha_high: float | None = None
 
 
 _stands = and_(Preference.deleted_at.is_(None), ~Preference.recorded, ~Preference.gold)
@@ -211,7 +219,9 @@ def of_people(session: Session, project_id: uuid.UUID) -> tuple[list[OfPerson], 
     known = gold.accuracy(session, project_id)
     people = session.scalars(select(Person).where(Person.id.in_([*habits, *aside, *known])))
     agrees = _agreed(tables)
+    together = _together(tables)
     reliable = reliability_of(session, project_id)
+    changes = drifts(session, project_id)
     listed = [
         OfPerson(
             who.id,
@@ -222,6 +232,8 @@ def of_people(session: Session, project_id: uuid.UUID) -> tuple[list[OfPerson], 
             aside.get(who.id),
             reliable.get(who.id),
             Share(*known.get(who.id, (0, 0))),
+            of_table(together[who.id]) if who.id in together else Agreement(),
+            changes.get(who.id),
         )
         for who in people
     ]
@@ -260,6 +272,7 @@ def reliability_of(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, f
 
 
 Tables = dict[tuple[uuid.UUID, uuid.UUID], Any]
+Together = dict[uuid.UUID, Any]
 
 
 def _tables(session: Session, project_id: uuid.UUID) -> Tables:
@@ -297,13 +310,29 @@ def _agreed(tables: Tables) -> dict[uuid.UUID, tuple[int, int]]:
     return totals
 
 
+def _together(tables: Tables) -> Together:
+    """For each person, their answers (rows) against those of all others to the same pairs."""
+    found: Together = {}
+    for (one, other), table in tables.items():
+        found[one] = found.get(one, 0) + table
+        found[other] = found.get(other, 0) + table.T
+    return found
+
+
 def _twos(tables: Tables, names: dict[uuid.UUID, str]) -> list[OfTwo]:
-    found = [
-        OfTwo(names[one], names[other], int(table.sum()), *cohen(table))
-        for (one, other), table in tables.items()
+    busiest = sorted(
+        tables.items(), key=lambda two: (-two[1].sum(), *(names[one] for one in two[0]))
+    )
+    return [
+        _two(names[one], names[other], table)
+        for (one, other), table in busiest[:MOST_PAIRS_OF_PEOPLE]
     ]
-    found.sort(key=lambda two: (-two.pairs, two.one, two.other))
-    return found[:MOST_PAIRS_OF_PEOPLE]
+
+
+def _two(one: str, other: str, table: Any) -> OfTwo:
+    found = of_table(table)
+    interval = (found.alpha, found.alpha_low, found.alpha_high)
+    return OfTwo(one, other, int(table.sum()), *cohen(table), *interval)
 
 
 def quality_view(session: Session, project_id: uuid.UUID) -> dict[str, Any]:

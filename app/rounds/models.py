@@ -123,6 +123,7 @@ class TrainingLabel(Base):
     """A preference, in the version that a round trains on: fixed when its batch completed."""
 
     __tablename__ = "training_labels"
+    __table_args__ = (Index("ix_training_labels_preference_id", "preference_id"),)
 
     round_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("rounds.id", ondelete="CASCADE"), primary_key=True

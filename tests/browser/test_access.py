@@ -27,6 +27,7 @@ BESIDES = (
     "/projects/{texts_id}/label",
     "/rounds/{texts_round_id}",
     "/docs",
+    "/invitation?link={link}",
 )
 """States of pages that their plain address does not show."""
 HEBREW = "למה הים מלוח? " * 12
@@ -69,7 +70,11 @@ def ids(site: Site) -> dict[str, str]:
     def first(path: str) -> str:
         return str(site.rest.get(path)["items"][0]["id"])
 
+    site.rest.post("/groups", {"name": "Harbour"})
+    site.rest.post(f"/projects/{project}/groups", {"name": "Harbour"})
+    invited = site.rest.post(f"/projects/{project}/invitations", {"role": "reviewer"})
     return {
+        "link": invited["token"],
         "project_id": project,
         "texts_id": texts,
         "round_id": first(f"/projects/{project}/rounds"),
