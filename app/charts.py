@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from app import formats
-from app.language import decimal
+from app.language import day_of, decimal
 
 WIDTH, HEIGHT = 640, 272
 LEFT, RIGHT, TOP, BOTTOM = 56, 72, 28, 44
 MOST_POINTS = 300  # a line is no smoother with more
+MOST_BAR = 40
 MOST_MARKS = 25  # points are marked where each is one round
 
 
@@ -62,6 +64,29 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Calendar(Scale):
+    """A scale of days, by their ordinals."""
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """(pixel, day) of at most six days, the last one among them."""
+        first, last = math.ceil(self.low), math.floor(self.high)
+        every = max(1, math.ceil((last - first + 1) / 6))
+        days = range(last, first - 1, -every)
+        return [(self(day), day_of(dt.date.fromordinal(day))) for day in sorted(days)]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A drawn bar, in pixels, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True)
 class Line:
     """A drawn series: SVG path, and where its direct label stands."""
 
@@ -85,6 +110,7 @@ class Plot:
     y: Scale
     lines: list[Line] = field(default_factory=list)
     dots: list[tuple[float, float, Dot]] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -180,3 +206,29 @@ def scatter(title: str, x_label: str, y_label: str, dots: Sequence[Dot]) -> Plot
     return Plot(
         title, x_label, y_label, x, y, dots=[(x(d.x), y(d.y), d) for d in order], right=WIDTH - 16
     )
+
+
+def days(title: str, y_label: str, values: Sequence[tuple[dt.date, float, str]]) -> Plot | None:
+    """A bar for each day; None where there is nothing to draw.
+
+    Args:
+        values: (day, height, what else its bar says), a day without one stays empty.
+    """
+    if not values:
+        return None
+    first, last = values[0][0].toordinal(), values[-1][0].toordinal()
+    x = Calendar(first - 0.5, last + 0.5, LEFT, WIDTH - 16)
+    top = max(value for _, value, _ in values) or 1.0
+    y = Scale(0.0, top * 1.05, HEIGHT - BOTTOM, TOP)
+    width = max(1.0, min(MOST_BAR, 0.8 * (x.stop - x.start) / (last - first + 1)))
+    bars = [
+        Bar(
+            round(x(day.toordinal()) - width / 2, 1),
+            y(value),
+            round(width, 1),
+            round(y.start - y(value), 1),
+            ", ".join([f"{day_of(day)}: {formats.significant(value)}", *([more] if more else [])]),
+        )
+        for day, value, more in values
+    ]
+    return Plot(title, "", y_label, x, y, bars=bars, right=WIDTH - 16)

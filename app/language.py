@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from babel import Locale
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_datetime, format_skeleton, format_timedelta
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -183,6 +183,11 @@ def decimal(value: float, digits: int | None = None, *, exactly: bool = True) ->
     """A number as the spoken language writes it; as many digits after the point as said."""
     least = digits if exactly else 0
     return _number(Locale.parse(current()).decimal_formats[None], value, least, digits)
+
+
+def day_of(day: dt.date) -> str:
+    """A day as the spoken language writes it in short, without its year."""
+    return str(format_skeleton("MMMd", day, locale=current()))
 
 
 def percentage(value: float, digits: int) -> str:

@@ -158,6 +158,7 @@ def _people(
         second=queries.with_second_factor(db),
         v=v,
         errors=errors,
+        role_words={"admin": _("admin"), "member": _("member")},
         invitations=invitation_pages.shown_of(db, None),
         invited_to="/people/invitations",
         invited_roles=list(invitation_pages.SITE_WORDS.items()),

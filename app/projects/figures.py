@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
@@ -118,3 +118,21 @@ def policy_numbers(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, i
     """The numbers of a project's policies, by id."""
     query = select(Policy.id, Policy.number).where(Policy.project_id == project_id)
     return dict(session.execute(query).all())
+
+
+def as_seen_by(
+    session: Session, project_id: uuid.UUID, held: Figures, viewer: uuid.UUID | None
+) -> Figures:
+    """The figures with the viewer's own answers to gold, where they must not tell them apart."""
+    if viewer is None:
+        return held
+    skipped = func.count().filter(Preference.choice == "skip")
+    own = select(func.count() - skipped, skipped).where(
+        Preference.project_id == project_id,
+        Preference.person_id == viewer,
+        Preference.gold,
+        Preference.deleted_at.is_(None),
+        _counted(viewer),
+    )
+    labels, skips = session.execute(own).one()
+    return replace(held, labels=held.labels + labels, skips=held.skips + skips)

@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
+from starlette.background import BackgroundTask
 
+from app import charts
 from app.database import Db
 from app.errors import Problem
 from app.labelling import gold, withheld
@@ -20,15 +22,17 @@ from app.people import queries as people_queries
 from app.people.access import Actor, may, project_for, role_in
 from app.people.models import ROLE_WORDS, Person
 from app.policies.models import Policy
-from app.projects import actions, figures, form, queries
+from app.projects import actions, dashboard, figures, form, queries
 from app.projects.models import Project, Prompt
-from app.rounds import story
+from app.rounds import scatter, story
+from app.rounds.models import Round
 from app.settings import get_settings
 from app.web import Checked, PageActor, Posted, errors_of, go, policy_names, render, text, texts
 
 router = APIRouter(include_in_schema=False)
 
 MOST_ROUNDS = 200
+MOST_DOTS = 600
 SHOWN_ROUNDS = 10
 MOST_MEMBERS = 500
 
@@ -104,15 +108,22 @@ def home(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
     project = project_for(db, actor, project_id, "view")
     rounds = figures.newest_rounds(db, project.id, MOST_ROUNDS)
     rounds = [gold.as_seen_by(db, actor, round) for round in rounds]
-    held = figures.figures(db, project.id, _viewer(actor))
+    found = dashboard.seen(db, project.id)
+    held = figures.as_seen_by(db, project.id, found.figures, _viewer(actor))
     needs = "prompts" if not held.train else None
     if project.source == "imported":
         needs = "pairs" if not held.pool and not rounds else None
     newest = rounds[0] if rounds else None
-    return render(
+    context = shared(db, actor, project, "home")
+    manages = context["can_manage"]
+    response = render(
         request,
         "projects/home.html",
-        **shared(db, actor, project, "home"),
+        **context,
+        seen=found,
+        queue=dashboard.queue(db, newest),
+        charts_of_labels=dashboard.drawn(found) if manages else [],
+        scatter=_scatter(db, newest, context["p"]) if newest and manages else None,
         figures=held,
         needs_input=needs,
         round=newest,
@@ -123,6 +134,16 @@ def home(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
         policy=db.get(Policy, project.policy_id) if project.policy_id else None,
         policy_name=policy_names(figures.policy_numbers(db, project.id)),
     )
+    if found.is_stale:
+        response.background = BackgroundTask(dashboard.refresh, project.id)
+    return response
+
+
+def _scatter(db: Session, round: Round, p: str) -> charts.Plot | None:
+    """What the newest round chose; before it has chosen, nothing."""
+    if round.state in ("queued", "generating") or not round.needed:
+        return None
+    return scatter.of_round(db, round, MOST_DOTS, f"{p}/pairs")
 
 
 @router.get("/projects/{project_id}/prompts")

@@ -172,7 +172,7 @@ def _count(what: ColumnElement[bool]) -> ColumnElement[int]:
 def of_rounds(session: Session, project_id: uuid.UUID) -> list[OfRound]:
     """The rounds that have labels, the newest first; labels that are set aside left out."""
     habits = _habits(session, project_id, Preference.round_id, ~is_set_aside())
-    counts = _agreements(session, project_id)
+    counts = agreements(session, project_id)
     rounds = session.execute(
         select(Round.id, Round.number)
         .where(Round.project_id == project_id, Round.id.in_(list(habits)))
@@ -181,7 +181,11 @@ def of_rounds(session: Session, project_id: uuid.UUID) -> list[OfRound]:
     return [OfRound(id, n, habits[id], counts.get(id, Agreement())) for id, n in rounds]
 
 
-def _agreements(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, Agreement]:
+def agreements(
+    session: Session, project_id: uuid.UUID, rounds: Sequence[uuid.UUID] | None = None
+) -> dict[uuid.UUID, Agreement]:
+    """Agreement within the rounds of a project, or within some of them."""
+    some = [] if rounds is None else [Preference.round_id.in_(rounds)]
     each = [_count(_said == value).label(f"n{i}") for i, value in enumerate(VALUES)]
     by_pair = (
         select(Preference.round_id, Preference.pair_id, *each)
@@ -190,6 +194,7 @@ def _agreements(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, Agre
             _stands,
             Preference.choice != "skip",
             ~is_set_aside(),
+            *some,
         )
         .group_by(Preference.round_id, Preference.pair_id)
         .having(func.count() > 1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, or_, select
+from sqlalchemy import ColumnElement, Row, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from app.labelling.models import OWN_SLOT, Claim, Preference
@@ -98,12 +98,24 @@ def _answers(session: Session, ids: Sequence[uuid.UUID]) -> defaultdict[uuid.UUI
 def pool(
     session: Session, round: Round, limit: int
 ) -> Sequence[Row[uuid.UUID, float | None, float | None, bool, bool, int | None]]:
-    """(id, entropy, margin, in the batch, audit, rank) of scored pairs, the batch first."""
-    chosen = in_batch(round)
+    """(id, entropy, margin, in the batch, audit, rank) of scored pairs, the batch first.
+
+    Of each state the first ``limit`` are read, in the index's order: a pool of a million costs what
+    a small one does.
+    """
+    columns = (Pair.id, Pair.entropy, Pair.margin, in_batch(round).label("chosen"))
+    parts = [
+        select(*columns, Pair.audit, Pair.rank)
+        .where(Pair.round_id == round.id, Pair.state == state)
+        .order_by(Pair.rank)
+        .limit(limit)
+        for state in ("answered", "open", "dropped", "unused", "pool")
+    ]
+    some = union_all(*parts).subquery()
     return session.execute(
-        select(Pair.id, Pair.entropy, Pair.margin, chosen.label("chosen"), Pair.audit, Pair.rank)
-        .where(Pair.round_id == round.id, Pair.margin.is_not(None))
-        .order_by(chosen.desc(), Pair.rank)
+        select(some)
+        .where(some.c.margin.is_not(None))
+        .order_by(some.c.chosen.desc(), some.c.rank)
         .limit(limit)
     ).all()
 

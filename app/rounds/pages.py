@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from activedpo import acquisition
-from app import charts, formats
 from app.database import Db, transaction
 from app.labelling import gold, withheld
 from app.language import _, stored
@@ -25,7 +24,7 @@ from app.oracles import story as oracle_story
 from app.people.access import Actor, may, project_for, role_in
 from app.projects.figures import newest_rounds, policy_numbers
 from app.projects.models import Project
-from app.rounds import actions, figures, queries, story
+from app.rounds import actions, figures, queries, scatter, story
 from app.rounds.api import round_for
 from app.rounds.models import CLOSED, Round
 from app.web import Checked, PageActor, go, html, policy_names, render
@@ -103,6 +102,7 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
     show_pairs = (context["can_manage"] or (over and not blind)) and round.needed > 0
     show_pairs = show_pairs and round.state not in ("queued", "generating")
     chosen = figures.batch(db, round, MOST_PAIRS + 1) if show_pairs else []
+    pairs_at = f"{context['p']}/pairs" if context["can_manage"] else None
     hidden, __ = withheld.hidden_from(db, round.project_id, actor)
     chosen = [pair.without_text(withheld.HIDDEN) if pair.id in hidden else pair for pair in chosen]
     return render(
@@ -112,7 +112,7 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
         live=not over,
         show_pairs=show_pairs,
         chosen_how=_how(round),
-        scatter=_scatter(db, round) if show_pairs else None,
+        scatter=scatter.of_round(db, round, MOST_DOTS, pairs_at) if show_pairs else None,
         pairs=chosen[:MOST_PAIRS],
         more_pairs=len(chosen) > MOST_PAIRS,
         pair_words=PAIR_WORDS,
@@ -189,33 +189,6 @@ def _why_not(strategy: str, wanted: str) -> str:
         "%(strategy)s chose this batch.",
         **names,
     )
-
-
-def _scatter(db: Session, round: Round) -> charts.Plot | None:
-    """The pool by margin and entropy; where entropy was not needed, by rank and margin."""
-    rows = figures.pool(db, round, MOST_DOTS)
-    if len({row.margin for row in rows}) < 2:
-        return None  # before the first training every margin is 0
-    if any(row.entropy is not None for row in rows):
-        dots = [_dot(row, row.margin, row.entropy) for row in rows if row.entropy is not None]
-        title = _("Pool by margin and entropy")
-        x, y = _("margin of implicit rewards"), _("entropy, nats")
-    else:
-        dots = [_dot(row, row.rank + 1, row.margin) for row in rows if row.rank is not None]
-        title = _("Pool by rank and margin")
-        x, y = _("rank"), _("margin of implicit rewards")
-    return charts.scatter(title, x, y, dots)
-
-
-def _dot(row: Any, x: float, y: float) -> charts.Dot:
-    margin = formats.significant(row.margin)
-    told: str = _("margin %(margin)s", margin=margin)
-    if row.entropy is not None:
-        entropy = formats.significant(row.entropy)
-        told = _("margin %(margin)s, entropy %(entropy)s", margin=margin, entropy=entropy)
-    kind = "audit" if row.audit else "chosen" if row.chosen else ""
-    href = f"#pair-{row.id}" if row.chosen else None
-    return charts.Dot(x, y, told, kind, href)
 
 
 @router.post("/rounds/{round_id}/{verb}", dependencies=[Checked])
