@@ -19,15 +19,16 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Invalid, NotFound
 from app.labelling import actions, queries, withheld
 from app.labelling.models import OWN_SLOT, Claim, Preference
+from app.language import _
 from app.people.access import Actor
 from app.projects.models import Pair, Project, Prompt
 from app.rounds import queries as rounds
 from app.rounds.models import Round
 from app.settings import get_settings
 
-TAKEN = "Another reviewer has this pair in hand: look again when their time is up."
-NOT_WANTED = "Nobody has to decide this pair: it is decided, or nobody disagrees on it."
-OWN = "You answered this pair yourself: another reviewer has to decide it."
+TAKEN = _("Another reviewer has this pair in hand: look again when their time is up.")
+NOT_WANTED = _("Nobody has to decide this pair: it is decided, or nobody disagrees on it.")
+OWN = _("You answered this pair yourself: another reviewer has to decide it.")
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,10 @@ def decide(
         Invalid: the project wants a rationale and there is none.
     """
     if project.require_rationale and not (answer.rationale or "").strip():
-        raise Invalid("rationale: this project wants one with every choice.", field="rationale")
+        raise Invalid(_("rationale: this project wants one with every choice."), field="rationale")
     pair = session.get(Pair, pair_id)
     if pair is None or pair.project_id != project.id:
-        raise NotFound("There is no such pair in this project.")
+        raise NotFound(_("There is no such pair in this project."))
     if pair_id in withheld.hidden_from(session, project.id, actor)[0]:
         raise Conflict(NOT_WANTED)
     claim = _take(session, project, pair, actor.person.id)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.labelling.models import OWN_SLOT, Claim, Preference, PreferenceVersion
+from app.language import _
 from app.oracles.queries import by_oracle
 from app.people.models import Person
 from app.policies.models import Policy
@@ -131,7 +132,7 @@ def way_of(session: Session, project: Project, pair_id: uuid.UUID) -> Way:
     """
     pair = session.get(Pair, pair_id)
     if pair is None or pair.project_id != project.id:
-        raise NotFound("There is no such pair in this project.")
+        raise NotFound(_("There is no such pair in this project."))
     round = session.get(Round, pair.round_id) if pair.round_id else None
     answers = _answers(session, pair_id)
     return Way(
@@ -150,18 +151,22 @@ def way_of(session: Session, project: Project, pair_id: uuid.UUID) -> Way:
 def _why(pair: Pair, round: Round | None) -> str:
     """Why it was chosen, or not, in a sentence."""
     if pair.state == "gold":
-        return "Its answer is known: it is mixed in as gold, and never trained on."
+        return _("Its answer is known: it is mixed in as gold, and never trained on.")
     if round is None:
-        return "No round has taken it yet."
+        return _("No round has taken it yet.")
     if pair.audit:
-        return f"Drawn at random from the pool of round {round.number}, as an audit."
+        return _("Drawn at random from the pool of round %(n)s, as an audit.", n=round.number)
     if pair.rank is None:
-        return f"In the pool of round {round.number}, without a rank."
-    name = str(round.metrics.get("acquisition") or "the acquisition").replace("_", " ")
-    of = f" of {round.metrics['pool']}" if round.metrics.get("pool") else ""
-    ranked = f"Rank {pair.rank + 1}{of} by {name} in round {round.number}"
-    taken = pair.state in ("open", "answered", "dropped") or pair.rank < round.needed
-    return f"{ranked}: chosen." if taken else f"{ranked}: not chosen."
+        return _("In the pool of round %(n)s, without a rank.", n=round.number)
+    told = {
+        "rank": pair.rank + 1,
+        "pool": round.metrics.get("pool") or "?",
+        "strategy": str(round.metrics.get("acquisition") or "?").replace("_", " "),
+        "n": round.number,
+    }
+    if pair.state in ("open", "answered", "dropped") or pair.rank < round.needed:
+        return _("Rank %(rank)s of %(pool)s by %(strategy)s in round %(n)s: chosen.", **told)
+    return _("Rank %(rank)s of %(pool)s by %(strategy)s in round %(n)s: not chosen.", **told)
 
 
 def _claims(session: Session, pair_id: uuid.UUID) -> list[Held]:

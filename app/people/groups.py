@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid, NotFound
+from app.language import _
 from app.people import roles, text
 from app.people.models import Group, GroupMember, GroupRole, Person
 from app.projects.models import Project
@@ -31,7 +32,7 @@ def add_group(session: Session, name: str, by: uuid.UUID | None) -> Group:
         insert(Group).values(name=name).on_conflict_do_nothing().returning(Group.id)
     )
     if group_id is None:
-        raise Conflict(f"There is a group called {name} already.")
+        raise Conflict(_("There is a group called %(name)s already.", name=name))
     record(session, "group.created", person_id=by, group=str(group_id))
     return session.get_one(Group, group_id)
 
@@ -45,7 +46,7 @@ def rename(session: Session, group: Group, name: str, by: uuid.UUID | None) -> N
     name = text.given_name(name, LONGEST_NAME)
     taken = select(Group.id).where(Group.name == name, Group.id != group.id)
     if session.scalar(taken) is not None:
-        raise Conflict(f"There is a group called {name} already.")
+        raise Conflict(_("There is a group called %(name)s already.", name=name))
     group.name = name
     session.flush()
     record(session, "group.renamed", person_id=by, group=str(group.id))
@@ -70,7 +71,7 @@ def put_in(session: Session, group: Group, person: Person, by: uuid.UUID | None)
         Conflict: the person is deleted.
     """
     if person.deleted_at is not None:
-        raise Conflict("This person is deleted, and cannot come back.")
+        raise Conflict(_("This person is deleted, and cannot come back."))
     new = session.scalar(
         insert(GroupMember)
         .values(group_id=group.id, person_id=person.id)
@@ -93,7 +94,7 @@ def take_out(session: Session, group: Group, person_id: uuid.UUID, by: uuid.UUID
         .returning(GroupMember.person_id)
     )
     if gone is None:
-        raise NotFound("This person is not in the group.")
+        raise NotFound(_("This person is not in the group."))
     _tell_of(session, "group.member_removed", group, person_id, by)
 
 
@@ -113,7 +114,9 @@ def let_in(
         Forbidden: it, or the role that the group has now, is more than that of ``by``.
     """
     if role not in ROLES:
-        raise Invalid(f"role: one of {', '.join(ROLES)} for a group.", field="role")
+        raise Invalid(
+            _("role: one of %(roles)s for a group.", roles=", ".join(ROLES)), field="role"
+        )
     roles.check_gives(session, by, project.id, role)
     held = session.get(GroupRole, (project.id, group.id))
     if held is not None:
@@ -136,7 +139,7 @@ def let_out(session: Session, project: Project, group: Group, by: uuid.UUID | No
     """
     held = session.get(GroupRole, (project.id, group.id))
     if held is None:
-        raise NotFound("This group has no role in the project.")
+        raise NotFound(_("This group has no role in the project."))
     roles.check_gives(session, by, project.id, held.role)
     session.delete(held)
     session.flush()
@@ -162,7 +165,7 @@ def group_by_id(session: Session, group_id: uuid.UUID) -> Group:
     """
     group = session.get(Group, group_id)
     if group is None:
-        raise NotFound("There is no such group.")
+        raise NotFound(_("There is no such group."))
     return group
 
 
@@ -174,7 +177,7 @@ def group_called(session: Session, name: str) -> Group:
     """
     group = session.scalar(select(Group).where(Group.name == name.strip()))
     if group is None:
-        raise NotFound("There is no group of that name.")
+        raise NotFound(_("There is no group of that name."))
     return group
 
 
