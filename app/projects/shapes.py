@@ -233,27 +233,27 @@ def _decoded(value: Any) -> Any:
 
 _ID = ("external_id", "gold")
 OTHERS = (
-    Shape("trl", "trl: prompt, chosen, rejected",
+    Shape("trl", _("trl: prompt, chosen, rejected"),
           Columns(["prompt", "chosen", "rejected"], _ID), _trl),
-    Shape("hh", "Anthropic hh: two transcripts",
+    Shape("hh", _("Anthropic hh: two transcripts"),
           Columns(["chosen", "rejected"], _ID), _hh),
-    Shape("trl-implicit", "trl: chosen and rejected that begin with their prompt",
+    Shape("trl-implicit", _("trl: chosen and rejected that begin with their prompt"),
           Columns(["chosen", "rejected"], _ID), _implicit),
-    Shape("lmarena", "LMArena battles",
+    Shape("lmarena", _("LMArena battles"),
           Columns(["conversation_a", "conversation_b"], ["winner", "question_id", *_ID]),
           _lmarena),
-    Shape("alpaca-eval", "AlpacaEval outputs",
+    Shape("alpaca-eval", _("AlpacaEval outputs"),
           Columns(["instruction", "output_1", "output_2"], ["input", "preference", *_ID]),
           _alpaca_eval),
-    Shape("argilla", "Argilla records",
+    Shape("argilla", _("Argilla records"),
           Columns(["fields"], ["responses", "id", "status", "metadata", "suggestions", "vectors",
                                *_ID]), tool_shapes.argilla),
-    Shape("label-studio", "Label Studio tasks (JSON)",
+    Shape("label-studio", _("Label Studio tasks (JSON)"),
           Columns(["data"], ["annotations", "id", *_ID]), tool_shapes.label_studio),
 )  # fmt: skip
 OWN = Shape(
     "own",
-    "ours: prompt, completion_a, completion_b",
+    _("ours: prompt, completion_a, completion_b"),
     Columns(
         ["prompt", "completion_a", "completion_b"],
         ["external_id", "gold", "answer", "explanation", "label"],
