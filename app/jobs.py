@@ -19,15 +19,37 @@ from app import tracing
 from app.settings import get_settings
 
 log = structlog.get_logger()
+
+TRAIN, GENERATE, DEFAULT = "train", "generate", "default"
+QUEUES = (TRAIN, GENERATE, DEFAULT)
+"""One a capability: trainings; all other work of a model; what needs no model."""
+
+CAPABILITIES = {
+    "train": (TRAIN,),
+    "generate": (GENERATE,),
+    "gpu": (TRAIN, GENERATE),
+    "cpu": (DEFAULT,),
+}
+"""What a worker may be told to take, as people say it: the queues it listens to."""
+
 Bell = tuple[str, str, tuple[str, ...]]
 
 
-def ring(session: Session, task: str, *ids: uuid.UUID, queue: str = "gpu") -> None:
-    """Ask for ``task`` to look at ``ids`` once this session's transaction has committed."""
+def ring(session: Session, task: str, *ids: uuid.UUID, queue: str = GENERATE) -> None:
+    """Ask for ``task`` to look at ``ids`` once this session's transaction has committed.
+
+    Args:
+        queue: one of :data:`QUEUES`: only workers that can do it are asked.
+    """
     bells: list[Bell] = session.info.setdefault("bells", [])
     bell = (task, queue, tuple(map(str, ids)))
     if bell not in bells:
         bells.append(bell)
+
+
+def queue_of(kind: str) -> str:
+    """Where a worker is asked to do a run of ``kind``."""
+    return TRAIN if kind == "train" else GENERATE
 
 
 def take(session: Session) -> list[Bell]:

@@ -14,13 +14,13 @@ from uuid import UUID
 import redis
 from celery import Celery, signals
 
-from app import tracing
+from app import jobs, tracing
 from app.database import transaction
 from app.privacy import retention
 from app.settings import get_settings
 from worker import judge, logs, reconciler, webhooks
 from worker import retention as policies
-from worker.device import Device
+from worker.device import JOBS, Device
 from worker.oracle import Office
 from worker.presence import Presence
 from worker.task import task
@@ -45,7 +45,7 @@ app.conf.update(
     task_create_missing_queues=True,
     task_queues=None,
     task_routes={
-        "activedpo.round": {"queue": "gpu"},
+        "activedpo.round": {"queue": jobs.GENERATE},
         "activedpo.reconcile": {"queue": "default"},
         "activedpo.retention": {"queue": "default"},
     },
@@ -72,10 +72,16 @@ app.conf.update(
 )
 
 
+def _listens() -> set[str]:
+    return set(app.amqp.queues.consume_from)
+
+
 @lru_cache(maxsize=1)
 def device() -> Device:
-    """The accelerator of this worker process."""
-    return Device(otherwise=judge.one_batch)
+    """The accelerator of this worker process, for what it takes."""
+    listens = _listens()
+    kinds = [kind for kind in JOBS if jobs.queue_of(kind) in listens]
+    return Device(kinds, otherwise=judge.one_batch if jobs.GENERATE in listens else None)
 
 
 @lru_cache(maxsize=1)
@@ -147,10 +153,18 @@ def _logging(**_: Any) -> None:
     logs.configure(settings.log_level)
 
 
+@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _gpu_means_both(instance: Any, **_: Any) -> None:
+    # ``-Q gpu``, as it was before trainings had a queue of their own
+    if "gpu" in _listens():
+        for queue in jobs.CAPABILITIES["gpu"]:
+            instance.app.amqp.queues.select_add(queue)
+
+
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
-def _at_start(sender: Any, **_: Any) -> None:
+def _at_start(**_: Any) -> None:
     tracing.configure("worker")
-    presence().start(sender.app.amqp.queues.consume_from)
+    presence().start(_listens())
     # in a thread of its own, so that a database that is not there yet holds up nobody
     threading.Thread(target=_first_look, daemon=True).start()
 

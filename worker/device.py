@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -62,12 +62,19 @@ patiently = retry(
 class Device:
     """This worker's accelerator. One thread at a time drains the waiting runs.
 
-    ``otherwise`` does one piece of other work on the accelerator while no run waits, and says
-    whether there was any.
+    Args:
+        kinds: of runs that it takes.
+        otherwise: does one piece of other work on the accelerator, between two runs and while
+            none waits; says whether there was any.
     """
 
-    def __init__(self, otherwise: Callable[[Device], bool] | None = None) -> None:
-        self._otherwise = otherwise
+    def __init__(
+        self,
+        kinds: Iterable[str] = tuple(JOBS),
+        otherwise: Callable[[Device], bool] | None = None,
+    ) -> None:
+        self._kinds, self._otherwise = list(kinds), otherwise
+        self._turn = False
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self.accelerator = Accelerator()
         self.tally = Tally()
@@ -108,12 +115,21 @@ class Device:
             self.accelerator.end()
 
     def _one(self) -> bool:
+        """One piece of work; whether there was any. Runs and the other work take turns."""
+        self._turn = not self._turn
+        first, second = (self._run, self._other) if self._turn else (self._other, self._run)
+        return first() or second()
+
+    def _other(self) -> bool:
+        return self._otherwise is not None and self._otherwise(self)
+
+    def _run(self) -> bool:
         settings = get_settings()
         with transaction() as session:
-            run = runs.take(session, self.owner, settings.lease_seconds, list(JOBS))
+            run = runs.take(session, self.owner, settings.lease_seconds, self._kinds)
             trace = spans.trace_of(session, run)
         if run is None:
-            return self._otherwise is not None and self._otherwise(self)
+            return False
         with structlog.contextvars.bound_contextvars(
             run=str(run.id), round=str(run.round_id), kind=run.kind, attempt=run.attempt
         ):

@@ -42,7 +42,7 @@ class Progress:
 
 @dataclass
 class Hold:
-    """Keeps run ``run_id`` ours as a context; calls ``on_loss`` once when it is no longer.
+    """Keeps run ``run_id`` ours as a context; when it no longer is, calls ``on_loss`` until then.
 
     A database out of reach ends the hold only when the lease must have run out by then.
     """
@@ -88,8 +88,13 @@ class Hold:
             shown = now_at
             if not stands:
                 self.lost.set()
-                self.on_loss()
+                self._end_work()
                 return
+
+    def _end_work(self) -> None:
+        self.on_loss()
+        while not self._stop.wait(self._pause):  # what was about to start has started meanwhile
+            self.on_loss()
 
     @property
     def _pause(self) -> float:

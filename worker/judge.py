@@ -1,6 +1,6 @@
 """Oracles that need a model: judged in the child that owns the accelerator, a batch at a time.
 
-Between two batches waiting runs come first, so a judge never keeps a round from training.
+Batches and waiting runs take turns, so that neither keeps the other waiting.
 """
 
 from __future__ import annotations

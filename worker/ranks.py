@@ -59,7 +59,10 @@ class Ranks:
             self._start(rank, devices[rank], store.port, each)
         threading.Thread(target=self._watch, name="ranks", daemon=True).start()
         torch.set_num_threads(each)
-        join(0, self._count, devices[0], store)
+        try:
+            join(0, self._count, devices[0], store)
+        except Exception as error:
+            self._end_by(error)
 
     def __exit__(
         self,
@@ -149,7 +152,8 @@ class Ranks:
         with self._speaking:
             if self._over.is_set():
                 return
-            self._report.send({**message, "over": True})
+            with suppress(OSError):
+                self._report.send({**message, "over": True})
             # the others follow: they end with this process
             os._exit(1)
 

@@ -64,7 +64,7 @@ def queues(settings: Settings) -> list[Finding]:
     """Send a task to every queue, and wait until a worker has answered it."""
     from celery import Celery
 
-    from app.system.models import QUEUES
+    from app.jobs import QUEUES
 
     if settings.redis_url is None:
         return [Finding("queues", False, "no broker to send over", "activedpo up")]
@@ -81,12 +81,15 @@ def queues(settings: Settings) -> list[Finding]:
 def _answered(url: str, queue: str, token: str) -> Finding:
     import redis
 
+    from app.jobs import CAPABILITIES
+
     begun = time.monotonic()
     # the client's own patience would end before the answer's
     with redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS + 5) as client:
         answer: Any = client.blpop([f"{TASK}.{token}"], timeout=ANSWER_SECONDS)
     if answer is None:
-        todo = f"activedpo worker --queues {queue}; see its log, if one runs"
+        capability = next(name for name, served in CAPABILITIES.items() if queue in served)
+        todo = f"activedpo worker --takes {capability}; see its log, if one runs"
         return Finding(f"queue {queue}", False, f"no answer within {ANSWER_SECONDS} s", todo)
     took = time.monotonic() - begun
     return Finding(f"queue {queue}", True, f"answered by {answer[1].decode()} in {took:.2f} s")

@@ -67,17 +67,36 @@ def serve(
 
 
 def worker(
-    queues: Annotated[str, typer.Option(help="Queues to work on: gpu, default or both.")] = (
-        "gpu,default"
-    ),
+    takes: Annotated[
+        str,
+        typer.Option(
+            help="What it does: train, generate, gpu (both), cpu (what needs no model), by commas.",
+            envvar="ACTIVEDPO_TAKES",
+        ),
+    ] = "gpu,cpu",
+    queues: Annotated[str | None, typer.Option(hidden=True, help="The old name.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 4,
 ) -> None:
     """Run a Celery worker alone: generation, training, evaluation."""
+    listens = _queues((queues or takes).replace("default", "cpu"))
     use_schema()
-    flags = ["-Q", queues, "--pool", "threads", "--concurrency", str(concurrency)]
+    flags = ["-Q", listens, "--pool", "threads", "--concurrency", str(concurrency)]
     # Workers have nothing to tell each other: what there is to do is in the database
     flags += ["--without-gossip", "--without-mingle"]
     become([*_celery(), "worker", *flags, "--loglevel", _level()])
+
+
+def _queues(takes: str) -> str:
+    from app.jobs import CAPABILITIES
+
+    named = [name.strip() for name in takes.split(",") if name.strip()]
+    unknown = sorted(set(named) - set(CAPABILITIES))
+    if unknown or not named:
+        known = ", ".join(CAPABILITIES)
+        raise typer.BadParameter(
+            f"{', '.join(unknown) or 'nothing'}: there are {known}", param_hint="--takes"
+        )
+    return ",".join(dict.fromkeys(queue for name in named for queue in CAPABILITIES[name]))
 
 
 def beat() -> None:

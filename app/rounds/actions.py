@@ -30,6 +30,7 @@ from app.settings import get_settings
 
 WAKE = "activedpo.round"
 STAGE_OF_KIND = {"generate": "generating", "train": "training", "evaluate": "evaluating"}
+KIND_OF_STAGE = {stage: kind for kind, stage in STAGE_OF_KIND.items()}
 
 
 def move(session: Session, round: Round, to: str, person_id: uuid.UUID | None = None) -> None:
@@ -128,7 +129,7 @@ def _add_generation(session: Session, round: Round, what: str, ids: list[str]) -
         _add_run(session, round, "generate", shard, {what: part}, total=len(part))
     round.progress_total = len(ids)
     move(session, round, "generating")
-    jobs.ring(session, WAKE, round.id)
+    ring_for(session, round.id, "generate")
 
 
 def _add_run(
@@ -159,7 +160,12 @@ def start_run(session: Session, round: Round, kind: str) -> None:
     _add_run(session, round, kind)
     round.stage, round.progress_done, round.progress_total = kind, 0, 0
     move(session, round, STAGE_OF_KIND[kind])
-    jobs.ring(session, WAKE, round.id)
+    ring_for(session, round.id, kind)
+
+
+def ring_for(session: Session, round_id: uuid.UUID, kind: str) -> None:
+    """Wake a worker that does runs of ``kind``."""
+    jobs.ring(session, WAKE, round_id, queue=jobs.queue_of(kind))
 
 
 def open_labelling(session: Session, round: Round, project: Project) -> None:
@@ -304,7 +310,7 @@ def retry(session: Session, round: Round, person_id: uuid.UUID | None = None) ->
     )
     stage, round.error, round.failed_stage = round.failed_stage, None, None
     move(session, round, stage, person_id)
-    jobs.ring(session, WAKE, round.id)
+    ring_for(session, round.id, KIND_OF_STAGE[stage])
     return round
 
 
@@ -345,7 +351,7 @@ def free_leases(session: Session, owner_prefix: str) -> int:
         .returning(Run)
     ).all()
     for run in freed:
-        jobs.ring(session, WAKE, run.round_id)
+        ring_for(session, run.round_id, run.kind)
     for oracle in oracle_queries.free_leases(session, owner_prefix):
         oracles.wake(session, oracle)
     return len(list(freed))

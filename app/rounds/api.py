@@ -18,6 +18,7 @@ from app.people.access import CurrentActor, Need, project_for
 from app.rounds import actions, queries
 from app.rounds.models import Round
 from app.rounds.view import round_view
+from app.system.queries import lacking
 
 router = APIRouter(prefix="/api/v1", tags=["rounds"], route_class=OnceRoute)
 
@@ -57,7 +58,10 @@ def _shown(db: Db, actor: CurrentActor, round: Round) -> dict[str, Any]:
 @router.get("/rounds/{round_id}")
 def get_round(round_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
     """One round: state, progress, labels, metrics, error."""
-    return _shown(db, actor, round_for(db, actor, round_id, "view"))
+    round = round_for(db, actor, round_id, "view")
+    # What no worker takes that is there: "train" or "generate"; null: nothing waits for that
+    lacks = lacking(db, queries.runs_of(db, round.id))
+    return _shown(db, actor, round) | {"waits_for": lacks}
 
 
 @router.get("/rounds/{round_id}/events")

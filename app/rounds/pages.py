@@ -27,6 +27,7 @@ from app.projects.models import Project
 from app.rounds import actions, figures, queries, scatter, story
 from app.rounds.api import round_for
 from app.rounds.models import CLOSED, Round
+from app.system.queries import lacking
 from app.web import Checked, PageActor, go, html, policy_names, render
 
 router = APIRouter(include_in_schema=False)
@@ -132,6 +133,7 @@ def _moving(
     blind = gold.hides(db, project, actor)
     round = gold.as_seen_by(db, actor, round)
     runs = queries.runs_of(db, round.id)
+    lacks = lacking(db, runs)
     trained = round.policy_out_id is not None and round.policy_out_id != round.policy_in_id
     return {
         "project": project,
@@ -142,7 +144,7 @@ def _moving(
         "headline": story.headline(round),
         "note": stored(round.metrics.get("note", "")),
         "stages": story.stages(round),
-        "working": story.working(round, runs, pace),
+        "working": story.working(round, runs, pace, lacks),
         "labelling": round.needed > 0 and round.state not in ("queued", "generating"),
         "people": figures.labellers(db, round.id, actor.person.id if blind else None),
         "oracle": _oracle(db, round),

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from app import jobs, skew
+from app import skew
 from app.database import Json
-from app.rounds import events, queries, stages
+from app.rounds import actions, events, queries, stages
 from app.rounds.models import Round, Run
 
 MAX_STUCK = 3
@@ -28,7 +28,8 @@ PUBLISH_SECONDS = 300
 WAKE_AFTER_SECONDS = 3
 """Age of a waiting run at which its first wake-up call counts as lost."""
 
-# Turn by turn among the projects (the one served longest ago goes first), oldest first within one.
+# A fair share of the workers for each project: the one that fewest are at work for goes first, of
+# those the one served longest ago, and its oldest work. A worker is never idle while work waits.
 _TAKE = text(
     """
     UPDATE runs SET state = 'running', attempt = attempt + 1, stuck = stuck + 1,
@@ -36,8 +37,11 @@ _TAKE = text(
            started_at = clock_timestamp(), done = 0, error = NULL
     WHERE id = (
         SELECT r.id FROM runs r
+        LEFT JOIN (SELECT project_id, count(*) AS runs FROM runs WHERE state = 'running'
+                   GROUP BY project_id) held ON held.project_id = r.project_id
         WHERE r.state = 'queued' AND r.kind = ANY(:kinds) AND NOT r.cancel_requested
-        ORDER BY (SELECT max(p.started_at) FROM runs p WHERE p.project_id = r.project_id)
+        ORDER BY coalesce(held.runs, 0),
+                 (SELECT max(p.started_at) FROM runs p WHERE p.project_id = r.project_id)
                      NULLS FIRST,
                  r.created_at, r.shard
         LIMIT 1
@@ -202,7 +206,7 @@ def requeue_expired(session: Session) -> int:
 def wake(session: Session) -> int:
     """Ring once more for runs that wait longer than a wake-up call takes; how many wait."""
     waiting = session.execute(
-        select(Run.round_id, func.count())
+        select(Run.round_id, Run.kind, func.count())
         .where(
             Run.state == "queued",
             or_(
@@ -210,11 +214,11 @@ def wake(session: Session) -> int:
                 Run.created_at < func.now() - _seconds(WAKE_AFTER_SECONDS),
             ),
         )
-        .group_by(Run.round_id)
+        .group_by(Run.round_id, Run.kind)
     ).all()
-    for round_id, _ in waiting:
-        jobs.ring(session, "activedpo.round", round_id)
-    return sum(count for _, count in waiting)
+    for round_id, kind, _ in waiting:
+        actions.ring_for(session, round_id, kind)
+    return sum(count for _, _, count in waiting)
 
 
 def _seconds(seconds: float) -> ColumnElement[dt.timedelta]:
@@ -227,7 +231,7 @@ def _lease_stands(session: Session, run_id: uuid.UUID) -> bool:
 
 def _requeue(session: Session, run: Run) -> None:
     run.state, run.lease_owner, run.lease_expires_at = "queued", None, None
-    jobs.ring(session, "activedpo.round", run.round_id)
+    actions.ring_for(session, run.round_id, run.kind)
 
 
 def _show_progress(session: Session, run: Run, stage: str) -> None:

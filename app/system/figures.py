@@ -13,8 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from app.jobs import QUEUES
 from app.system import parts
-from app.system.models import GAUGES, QUEUES, TALLIES, Worker
+from app.system.models import GAUGES, TALLIES, Worker
 from app.system.queries import alive
 
 TOLD_SECONDS = 600

@@ -10,9 +10,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified, Json
 
-QUEUES = ("gpu", "default")
-"""What workers listen to: model work, and all the rest."""
-
 TALLIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "runs": ("Model work that ended, by how it ended.", ("kind", "outcome")),
     "run_seconds": ("Time from taking model work to its end.", ("kind", "outcome")),

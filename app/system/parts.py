@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 
+from app.jobs import QUEUES
 from app.settings import get_settings
-from app.system.models import QUEUES
 
 PATIENCE_SECONDS = 2
 

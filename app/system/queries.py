@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, select, text
 from sqlalchemy.orm import Session
 
+from app.jobs import queue_of
 from app.oracles.models import Delivery, Oracle
 from app.policies.models import Policy
 from app.projects.models import Project
@@ -55,6 +56,22 @@ def workers(session: Session) -> Sequence[Row[Worker, bool]]:
         .order_by(there.desc(), Worker.seen_at.desc(), Worker.id)
         .limit(MOST_WORKERS)
     ).all()
+
+
+def served(session: Session) -> set[str]:
+    """The queues that a worker listens to which is there."""
+    found: set[str] = set()
+    for queues in session.scalars(select(Worker.queues).where(alive())):
+        found.update(queues)
+    return found
+
+
+def lacking(session: Session, runs: Sequence[Run]) -> str | None:
+    """The capability that waiting runs need and no worker has which is there; None: none."""
+    needed = {queue_of(run.kind) for run in runs if run.state == "queued"}
+    if not needed:
+        return None
+    return min(needed - served(session), default=None)
 
 
 def holds(session: Session, limit: int) -> list[Hold]:

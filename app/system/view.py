@@ -12,16 +12,21 @@ from sqlalchemy.orm import Session
 
 from app import skew
 from app.health import checks
+from app.jobs import DEFAULT, GENERATE, QUEUES, TRAIN, queue_of
 from app.language import _
 from app.policies import retention
 from app.settings import get_settings
 from app.system import parts, queries, troubles
-from app.system.models import QUEUES, Worker
+from app.system.models import Worker
 from app.system.queries import Hold
 
 MOST_HELD = 200
 MOST_FAULTS = 20
-WORK_OF_QUEUE = {"gpu": _("model work"), "default": _("webhook deliveries")}
+WORK_OF_QUEUE = {
+    TRAIN: _("trainings"),
+    GENERATE: _("generations and evaluations"),
+    DEFAULT: _("webhook deliveries"),
+}
 
 
 def view(session: Session) -> dict[str, Any]:
@@ -64,10 +69,9 @@ def _worker(row: Row[Worker, bool], held: dict[str, list[Hold]]) -> dict[str, An
 
 
 def _queues(session: Session, rows: Any, broker: dict[str, Any] | None) -> list[dict[str, Any]]:
-    waits = {
-        "gpu": sum(queries.waiting_runs(session).values()),
-        "default": queries.waiting_deliveries(session),
-    }
+    waits = dict.fromkeys(QUEUES, 0) | {DEFAULT: queries.waiting_deliveries(session)}
+    for kind, count in queries.waiting_runs(session).items():
+        waits[queue_of(kind)] += count
     return [
         {
             "name": name,

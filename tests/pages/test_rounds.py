@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import uuid
 
+from sqlalchemy import delete
+
 from app.database import transaction
-from app.models import Round
+from app.models import Round, Run
+from app.system import actions
+from app.system.actions import Identity
 from tests.pages.conftest import Cast, soup
 
 
@@ -51,6 +55,26 @@ def test_a_failure_is_shown_in_full_with_a_way_on(cast: Cast, labelling_round: u
         soup(cast.annotator.get(f"/rounds/{labelling_round}")).select("form[action$='/retry']")
         == []
     )
+
+
+def test_a_round_that_no_worker_can_go_on_with_says_what_is_missing(
+    cast: Cast, labelling_round: uuid.UUID
+) -> None:
+    path = f"/rounds/{labelling_round}"
+    with transaction() as session:
+        session.get_one(Round, labelling_round).state = "training"
+        session.execute(delete(Run).where(Run.round_id == labelling_round))
+        session.add(Run(project_id=cast.project_id, round_id=labelling_round, kind="train"))
+        actions.seen(session, Identity("a:1:x", "a", 1, ("generate",), "0.1.0", "0001"), {}, {})
+    assert "activedpo worker --takes train" in cast.owner.get(path).text
+    shown = cast.annotator.get(path).text
+    assert "No worker is there that takes trainings" in shown
+    assert "activedpo worker" not in shown
+    assert cast.owner.get(f"/api/v1{path}").json()["waits_for"] == "train"
+    with transaction() as session:
+        actions.seen(session, Identity("b:1:x", "b", 1, ("train",), "0.1.0", "0001"), {}, {})
+    assert "No worker is there" not in cast.owner.get(path).text
+    assert cast.owner.get(f"/api/v1{path}").json()["waits_for"] is None
 
 
 def test_cancel_is_the_owners_and_keeps_the_labels(cast: Cast, labelling_round: uuid.UUID) -> None:

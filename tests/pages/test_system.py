@@ -19,7 +19,7 @@ from app.system import actions, parts
 from app.system.actions import Identity
 from tests.pages.conftest import Cast, soup
 
-HERE = Identity("host-a:17:abc", "host-a", 17, ("default", "gpu"), "0.1.0", "0001")
+HERE = Identity("host-a:17:abc", "host-a", 17, ("default", "generate", "train"), "0.1.0", "0001")
 TALLIES = {
     "runs": {"train|done": 2},
     "stage_seconds": {"train|training": 12.5},
@@ -76,7 +76,7 @@ def test_a_worker_is_shown_with_its_device_and_what_it_does(
     take(labelling_round, cast.project_id, HERE.owner)
     (worker,) = told(cast)["workers"]
     assert (worker["host"], worker["pid"], worker["state"]) == ("host-a", 17, "there")
-    assert worker["queues"] == ["default", "gpu"]
+    assert worker["queues"] == ["default", "generate", "train"]
     (work,) = worker["work"]
     assert work["what"] == "train, round 1"
     assert (work["stage"], work["done"], work["total"], work["attempt"]) == ("training", 3, 9, 2)
@@ -99,14 +99,15 @@ def test_a_worker_is_shown_with_its_device_and_what_it_does(
 def test_who_says_nothing_is_silent_and_who_said_goodbye_has_stopped(cast: Cast) -> None:
     lease = get_settings().lease_seconds
     seen(ago=lease + 1)
-    seen(Identity("host-b:1:x", "host-b", 1, ("gpu",), "0.1.0", "0001"), stopping=True)
-    seen(Identity("host-c:1:x", "host-c", 1, ("gpu",), "0.1.0", "0001"))
+    seen(Identity("host-b:1:x", "host-b", 1, ("train", "generate"), "0.1.0", "0001"), stopping=True)
+    seen(Identity("host-c:1:x", "host-c", 1, ("train", "generate"), "0.1.0", "0001"))
     body = told(cast)
     states = {worker["host"]: worker["state"] for worker in body["workers"]}
     assert states == {"host-a": "silent", "host-b": "stopped", "host-c": "there"}
     assert body["workers"][0]["host"] == "host-c"
     assert {queue["name"]: queue["workers"] for queue in body["queues"]} == {
-        "gpu": 1,
+        "train": 1,
+        "generate": 1,
         "default": 0,
     }
 
@@ -120,7 +121,7 @@ def test_a_worker_that_comes_back_is_there_again(cast: Cast) -> None:
 
 def test_silent_workers_are_forgotten_after_a_while(cast: Cast) -> None:
     seen(ago=86_400 * (actions.KEPT_DAYS + 1))
-    seen(Identity("host-b:1:x", "host-b", 1, ("gpu",), "0.1.0", "0001"), ago=86_400)
+    seen(Identity("host-b:1:x", "host-b", 1, ("train", "generate"), "0.1.0", "0001"), ago=86_400)
     with transaction() as session:
         actions.forget_silent(session)
     assert [worker["host"] for worker in told(cast)["workers"]] == ["host-b"]
@@ -131,13 +132,14 @@ def test_queues_say_what_waits_in_the_broker_and_in_the_database(
 ) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()  # the round has rung already
-        client.rpush("gpu", "one", "two")
+        client.rpush("train", "one", "two")
     with transaction() as session:
         session.execute(text("DELETE FROM runs"))
         session.add(Run(project_id=cast.project_id, round_id=labelling_round, kind="train"))
     body = told(cast)
-    gpu, default = body["queues"]
-    assert (gpu["messages"], gpu["waiting"], default["messages"]) == (2, 1, 0)
+    train, generate, default = body["queues"]
+    assert (train["messages"], train["waiting"], default["messages"]) == (2, 1, 0)
+    assert (generate["messages"], generate["waiting"]) == (0, 0)
     ((kind, count),) = [(row["kind"], row["count"]) for row in body["waiting"]]
     assert (kind, count) == ("train", 1)
 
@@ -209,7 +211,7 @@ def test_a_broker_that_is_gone_is_said_and_the_page_stands(
     monkeypatch.setattr(get_settings(), "redis_url", "redis://127.0.0.1:1/0")
     body = told(cast)
     assert body["broker"] is None
-    assert [queue["messages"] for queue in body["queues"]] == [None, None]
+    assert [queue["messages"] for queue in body["queues"]] == [None, None, None]
     page = cast.admin.get("/admin/system")
     assert page.status_code == 200
     assert "Something does not answer" in page.text
@@ -238,10 +240,10 @@ def test_it_is_for_admins_and_the_old_address_leads_there(cast: Cast) -> None:
 
 def test_metrics_tell_what_each_worker_has_counted(cast: Cast) -> None:
     seen()
-    seen(Identity("host-a:17:old", "host-a", 17, ("gpu",), "0.1.0", "0001"), ago=60)
-    seen(Identity("host-z:1:x", "host-z", 1, ("gpu",), "0.1.0", "0001"), ago=3600)
+    seen(Identity("host-a:17:old", "host-a", 17, ("train", "generate"), "0.1.0", "0001"), ago=60)
+    seen(Identity("host-z:1:x", "host-z", 1, ("train", "generate"), "0.1.0", "0001"), ago=3600)
     lines = cast.admin.get("/metrics").text.splitlines()
-    assert 'activedpo_workers{queue="gpu"} 1.0' in lines
+    assert 'activedpo_workers{queue="train"} 1.0' in lines
     name = 'worker="host-a:17"'
     assert f'activedpo_worker_runs_total{{kind="train",outcome="done",{name}}} 2.0' in lines
     assert (

@@ -28,9 +28,9 @@ def test_a_running_stack_is_proved_by_use(start: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.cli", "doctor", "--deep", "--json"]
     ran = subprocess.run(command, env=stack.env, capture_output=True, text=True, check=False)
     seen = {check["name"]: check for check in json.loads(ran.stdout)["checks"]}
-    for name in ("queue gpu", "queue default", "artefacts", "model at work"):
+    for name in ("queue train", "queue generate", "queue default", "artefacts", "model at work"):
         assert seen[name]["ok"], seen[name]
-    assert f":{stack.state['pids']['worker']} in " in seen["queue gpu"]["detail"]
+    assert f":{stack.state['pids']['worker']} in " in seen["queue train"]["detail"]
     assert not list((stack.home / "artifacts").rglob("file"))
 
 
@@ -38,9 +38,13 @@ def test_a_queue_that_nobody_serves_is_named(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deep, "ANSWER_SECONDS", 1)
-    for queue in deep.queues(Settings(redis_url=redis_url)):
-        assert not queue.ok
-        assert queue.todo.startswith(f"activedpo worker --queues {queue.name.split()[1]}")
+    found = deep.queues(Settings(redis_url=redis_url))
+    assert not any(queue.ok for queue in found)
+    assert {queue.name: queue.todo.partition(";")[0] for queue in found} == {
+        "queue train": "activedpo worker --takes train",
+        "queue generate": "activedpo worker --takes generate",
+        "queue default": "activedpo worker --takes cpu",
+    }
 
 
 def test_what_does_not_work_is_named(tmp_path: Path) -> None:

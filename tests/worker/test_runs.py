@@ -68,6 +68,37 @@ def test_projects_take_turns(project: Callable[..., UUID], monkeypatch: pytest.M
     assert [taken().project_id for _ in range(4)] == [first, second, first, second]
 
 
+def test_the_project_with_the_fewest_at_work_goes_first(
+    project: Callable[..., UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.settings import get_settings
+
+    monkeypatch.setattr(get_settings(), "shard_prompts", 1)
+    busy, quick = project(), project()
+    open_round(busy)
+    open_round(quick)
+    long = taken()
+    assert long.project_id == busy
+    # the other's short runs come and go, and it never waits behind the rest of the first one
+    for _ in range(4):
+        run = taken()
+        assert run.project_id == quick
+        with transaction() as session:
+            session.get_one(Run, run.id).state = "done"
+
+
+def test_no_worker_is_idle_while_one_project_has_work(
+    project: Callable[..., UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.settings import get_settings
+
+    monkeypatch.setattr(get_settings(), "shard_prompts", 2)
+    alone = project()
+    open_round(alone)
+    assert [taken().project_id for _ in range(3)] == [alone] * 3
+    assert take() is None
+
+
 def test_renewing_shows_progress_on_the_round(project: Callable[..., UUID]) -> None:
     round_id = open_round(project())
     assert renew(taken(), done=3)
@@ -174,7 +205,7 @@ def test_a_forgotten_run_is_rung_for_again(project: Callable[..., UUID]) -> None
         session.execute(text("UPDATE runs SET created_at = now() - interval '1 minute'"))
     with transaction() as session:
         assert runs.wake(session) == 1
-        assert ("activedpo.round", "gpu", (str(round_id),)) in session.info["bells"]
+        assert ("activedpo.round", "generate", (str(round_id),)) in session.info["bells"]
 
 
 def test_a_worker_paused_inside_a_transaction_locks_nobody_out(
