@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 import orjson
 
+from activedpo.errors import Interrupted
 from app import faults
 from app.settings import get_settings
 from worker import failure, mortal, ranks, train
@@ -28,7 +29,9 @@ def main(fd: int, parent: int, rank: int, count: int, port: int) -> None:
     try:
         _train(pipe.recv_bytes(), rank, count, port)
     except Exception as error:
-        pipe.send_bytes(orjson.dumps(failure.told(error) | {"lost": ranks.lost_another(error)}))
+        # The first one has more to say of an end that was wished for than this one
+        lost = isinstance(error, Interrupted) or ranks.lost_another(error)
+        pipe.send_bytes(orjson.dumps(failure.told(error) | {"lost": lost}))
         os._exit(1)  # without a farewell to the others, which would wait for them
     pipe.send_bytes(b"{}")
 
