@@ -7,7 +7,7 @@ import datetime as dt
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
@@ -22,10 +22,13 @@ from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt
 from app.rounds import events, features, selection, stages
 from app.rounds.models import Round, Run
-from worker import measure, models
+from worker import engines, measure, models
 from worker.loaded import Models, as_prompt
 from worker.report import Report
 from worker.work import Asked, GenerateOutcome, GenerateWork, LeftOut, Scored, Setting, Wire
+
+if TYPE_CHECKING:
+    from activedpo.server_engine import ServerEngine
 
 WORK, OUTCOME = Wire(GenerateWork), Wire(GenerateOutcome)
 SAMPLING = ("max_new_tokens", "temperature", "top_p", "top_k")
@@ -55,6 +58,7 @@ def load(session: Session, run: Run) -> GenerateWork:
         entropy_samples=int(project.generation.get("entropy_samples", 8)) if entropy else 0,
         features=kind,
         labelled=[library_pair(one.pair, one.prompt_content) for one in past],
+        engine=engines.of_project(project, policy) if run.input.get("prompts") else None,
     )
 
 
@@ -64,8 +68,9 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
     size = len(work.prompts) + len(work.pairs)
     report("loading", 0, size)
     policy, reference = held.of(work.setting)
+    engine = engines.opened(work, held)
     if work.prompts:
-        keys, pairs, left_out = _generated(policy, work, report)
+        keys, pairs, left_out = _generated(policy, work, report, engine)
     else:
         keys, pairs, left_out = _given(policy, work)
     if not pairs and left_out:
@@ -79,6 +84,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
         token_budget=work.generation.get("batch_tokens"),
         progress=report.of("scoring"),
     )
+    sampled = engines.compared(engine, pairs, scores)
     entropy = _entropy(policy, pairs, work, report)
     perplexity = [_finite(value) for value in np.exp(surprise(scores))]
     seen = measure.of_pool(policy, pairs, work.features, scores.hidden)
@@ -99,7 +105,7 @@ def compute(data: bytes, held: Models, report: Report) -> bytes:
         for i, (key, pair) in enumerate(zip(keys, pairs, strict=True))
     ]
     labelled = measure.of_labelled(policy, work)
-    return OUTCOME.pack(GenerateOutcome(scored, left_out, labelled))
+    return OUTCOME.pack(GenerateOutcome(scored, left_out, labelled, sampled))
 
 
 def store(session: Session, run: Run, work: GenerateWork, outcome: GenerateOutcome) -> None:
@@ -112,6 +118,7 @@ def store(session: Session, run: Run, work: GenerateWork, outcome: GenerateOutco
     else:
         _update_pairs(session, round, outcome)
     measure.keep(session, outcome.labelled)
+    engines.keep(round, outcome.sampled)
     if outcome.left_out:
         _note_left_out(session, run, round, outcome.left_out)
     stages.generated(session, run)
@@ -150,8 +157,9 @@ def library_pair(pair: Pair, prompt: Any) -> types.Pair:
 
 
 def _generated(
-    policy: ad.Policy, work: GenerateWork, report: Report
+    policy: ad.Policy, work: GenerateWork, report: Report, engine: ServerEngine | None
 ) -> tuple[list[str], list[types.Pair], list[LeftOut]]:
+    from activedpo.decoding import decode
     from activedpo.encoding import encode_prompt
 
     keys, prompts, left_out = [], [], []
@@ -169,6 +177,7 @@ def _generated(
         **sampling(work.generation),
         seed=work.setting.seed,
         progress=report.of("generating"),
+        engine=engine or decode,
     )
     return keys, pairs, left_out
 

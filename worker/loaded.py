@@ -28,14 +28,14 @@ class Models:
         """
         if setting.policy.kind != "full":
             return self.policy(setting.policy), None
-        keep = {self._folder(setting.policy), setting.base.base}
-        policy = self._load(self._folder(setting.policy), keep)
+        keep = {self.folder(setting.policy), setting.base.base}
+        policy = self._load(self.folder(setting.policy), keep)
         return policy, self._load(setting.base.base, keep)
 
     def policy(self, at: ModelAt) -> ad.Policy:
         """The policy alone."""
         if at.kind == "full":
-            return self._load(self._folder(at))
+            return self._load(self.folder(at))
         if at.kind == "base":
             return self._load(at.base)
         return self._with_adapter(at)
@@ -46,7 +46,8 @@ class Models:
         gc.collect()
         _empty_cuda_cache()
 
-    def _folder(self, at: ModelAt) -> str:
+    def folder(self, at: ModelAt) -> str:
+        """Where an adapter or full weights lie on this machine, fetched if they do not yet."""
         assert at.path is not None, "only the base has no folder in the store"
         cache = get_settings().home / "cache" / "policies"
         return str(artifacts.fetch_folder(at.path, at.files, cache))
@@ -67,7 +68,7 @@ class Models:
 
         from activedpo.trainable import shared_copy
 
-        folder = self._folder(at)
+        folder = self.folder(at)
         base = self._load(at.base)
         if self._adapted is None or self._adapted[0] != folder:
             # on a copy that shares the weights: the base itself stays without an adapter

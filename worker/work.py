@@ -92,6 +92,41 @@ class GenerateWork:
     entropy_samples: int
     features: str = ""
     labelled: list[Pair] = field(default_factory=list)
+    engine: ServerAt | None = None
+
+
+@dataclass(frozen=True)
+class ServerAt:
+    """A server that samples instead of the child; see `app.projects.schema.Server`.
+
+    ``adapter``: the name that the round's policy has there; None where it is not loaded there.
+    """
+
+    base_url: str
+    model: str
+    api_key: str | None
+    adapter: str | None
+    others: str | None
+    adapters_at: str | None
+    concurrency: int
+    timeout: float
+    public_only: bool
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a server's samples were like.
+
+    ``tokens`` have a log-prob of the server's and one of ours: ``off`` is the sum over completions
+    of their difference without its sign, in nats, ``furthest`` the largest a token.
+    ``retokenised``: completions whose token ids had to be made from their text.
+    """
+
+    samples: int = 0
+    retokenised: int = 0
+    tokens: int = 0
+    off: float = 0.0
+    furthest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +156,7 @@ class GenerateOutcome:
     scored: list[Scored]
     left_out: list[LeftOut]
     labelled: dict[str, str] = field(default_factory=dict)
+    sampled: Sampled | None = None
 
 
 @dataclass(frozen=True)

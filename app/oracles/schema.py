@@ -51,7 +51,12 @@ def callable_address(url: str) -> str:
     return url
 
 
-def _address(url: str) -> str:
+def plain_address(url: str) -> str:
+    """An address that more is written behind: without query, and without its last slash.
+
+    Raises:
+        ValueError: it is none; says why.
+    """
     parts = urlsplit(callable_address(url))
     if parts.query or parts.fragment:
         raise ValueError("must end with its path")
@@ -120,7 +125,7 @@ class OpenAI(Judging):
 
     kind: Literal["openai"]
     base_url: Annotated[
-        Words, Field(max_length=2_000, json_schema_extra=ADDRESS), AfterValidator(_address)
+        Words, Field(max_length=2_000, json_schema_extra=ADDRESS), AfterValidator(plain_address)
     ]
     model: ModelName
     api_key: SecretStr | None = Field(None, max_length=10_000)

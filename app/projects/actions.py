@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.errors import Conflict
+from app.errors import Conflict, Invalid
 from app.language import _
 from app.oracles import actions as oracles
+from app.oracles.addresses import refusal
 from app.people.models import Membership, Person
 from app.policies.models import Policy
 from app.projects import queries, schema
@@ -33,6 +34,7 @@ def create_project(session: Session, values: dict[str, Any], creator: Person | N
         Invalid: naming every field that cannot be taken.
     """
     settings = schema.checked(values).model_dump()
+    _refuse_address(settings)
     if settings["judge"] is None:
         del settings["judge"]  # else stored as JSON's null, not as SQL's
     settings["base_model"] = settings["base_model"] or get_settings().default_base_model
@@ -65,6 +67,8 @@ def change_project(
     after = schema.changed(before, change).model_dump()
     after["base_model"] = after["base_model"] or get_settings().default_base_model
     different = sorted(name for name in after if after[name] != before[name])
+    if "generation" in different:
+        _refuse_address(after)
     _refuse_fixed(session, project, different)
     for name in different:
         setattr(project, name, after[name])
@@ -87,6 +91,14 @@ def change_project(
             **told,
         )
     return project
+
+
+def _refuse_address(settings: dict[str, Any]) -> None:
+    engine = settings["generation"]["engine"]
+    why = refusal(engine["base_url"]) if engine else None
+    if why is not None:
+        field = "generation.engine.base_url"
+        raise Invalid(": ".join((field, why)), errors=[{"field": field, "message": why}])
 
 
 def _refuse_fixed(session: Session, project: Project, different: list[str]) -> None:

@@ -113,6 +113,7 @@ def filled(project: Project) -> dict[str, Any]:
 def refilled(sent: Mapping[str, str]) -> dict[str, Any]:
     """The form as it was sent, to be corrected."""
     switches = {name: name in sent for name in SWITCHES}
+    switches["generation.engine.lora"] = "generation.engine.lora" in sent
     return {**blank(), **dict(sent), **switches}
 
 
@@ -124,6 +125,9 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     flat["judge.kind"] = (flat.pop("judge") or {}).get("kind", "")
+    engine = flat.pop("generation.engine", None) or {}
+    flat |= {f"generation.engine.{key}": engine.get(key) for key in ("base_url", "model", "lora")}
+    flat["generation.engine.has_key"] = bool(engine.get("api_key"))
     return {key: _shown(value) for key, value in flat.items()}
 
 
@@ -133,7 +137,11 @@ def _shown(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def parsed(sent: Mapping[str, str], stored_judge: dict[str, Any] | None = None) -> dict[str, Any]:
+def parsed(
+    sent: Mapping[str, str],
+    stored_judge: dict[str, Any] | None = None,
+    stored_engine: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """What was sent, as settings; only fields that were sent.
 
     Raises:
@@ -154,7 +162,28 @@ def parsed(sent: Mapping[str, str], stored_judge: dict[str, Any] | None = None) 
         (values[place] if place else values)[key] = value
     if wrong:
         raise Invalid("; ".join(f"{e['field']}: {e['message']}" for e in wrong), errors=wrong)
+    if "generation.engine.base_url" in sent:
+        values["generation"]["engine"] = _engine(sent, stored_engine)
     kind = sent.get("judge.kind", "")
     same = stored_judge is not None and stored_judge.get("kind") == kind
     values["judge"] = stored_judge if same else {"kind": kind} if kind else None
     return {**values, **{name: name in sent for name in SWITCHES}}
+
+
+def _engine(sent: Mapping[str, str], stored: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The server that samples; its key stays as long as the address does."""
+    address = sent["generation.engine.base_url"].strip()
+    if not address:
+        return None
+    before = stored or {}
+    key = sent.get("generation.engine.api_key", "").strip() or before.get("api_key")
+    moved = before.get("base_url") not in (None, address.rstrip("/"))
+    if moved and not sent.get("generation.engine.api_key", "").strip():
+        key = None  # never carried to another address
+    return {
+        **before,
+        "base_url": address,
+        "model": sent.get("generation.engine.model", "").strip(),
+        "api_key": key,
+        "lora": "generation.engine.lora" in sent,
+    }

@@ -300,7 +300,7 @@ def change(
     project = project_for(db, actor, project_id, "manage")
     sent = texts(posted)
     try:
-        values = form.parsed(sent, project.judge)
+        values = form.parsed(sent, project.judge, project.generation.get("engine"))
         actions.change_project(db, project, values, actor.person.id)
     except Problem as problem:
         db.rollback()

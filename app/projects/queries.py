@@ -27,6 +27,9 @@ def project_view(project: Project) -> dict[str, Any]:
     if project.source == "generated":
         view["pool_size"] = project.effective_pool_size
     view["judge"] = masked_in(view["judge"], "api_key")
+    if view["generation"].get("engine"):
+        engine = masked_in(view["generation"]["engine"], "api_key")
+        view["generation"] = {**view["generation"], "engine": engine}
     return {
         "id": project.id,
         **{name: view[name] for name in sorted(view)},

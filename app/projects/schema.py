@@ -19,6 +19,7 @@ from pydantic import (
 from activedpo import acquisition
 from app.errors import Invalid, fault
 from app.language import _
+from app.oracles.schema import ADDRESS, plain_address
 from app.sealed import MASK, sealed_in
 from app.storable import Jsonable, Text, Words
 
@@ -65,14 +66,41 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Server(Strict):
+    """A server that samples instead of the worker, in the words of OpenAI's API.
+
+    ``lora``: each round's adapter is loaded there before it samples and the last one let go, as
+    vLLM can while it runs; ``adapters_at``: the worker's folder of policies as the server sees it,
+    where that is another path.
+    """
+
+    kind: Literal["server"] = "server"
+    base_url: Annotated[
+        Words, Field(max_length=2_000, json_schema_extra=ADDRESS), AfterValidator(plain_address)
+    ]
+    model: Annotated[Words, Field(min_length=1, max_length=4_096)]
+    api_key: Annotated[Words, Field(max_length=10_000)] | None = None
+    lora: StrictBool = False
+    adapters_at: Annotated[Words, Field(max_length=4_096)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 16
+    timeout: Annotated[float, Field(gt=0, le=3_600)] = 300.0
+
+    @field_validator("api_key")
+    @classmethod
+    def _sealed(cls, key: str | None) -> str | None:
+        if key == MASK:
+            raise ValueError(_("stands masked: give the key itself, or leave the engine out"))
+        sealed: str | None = sealed_in({"api_key": key}, "api_key")["api_key"]
+        return sealed
+
+
 class Generation(Strict):
     """How completions are sampled, and which pairs are not worth asking about.
 
-    ``prune``: [low, high] quantiles of the pool's perplexity between which a pair is asked about
-    first; ``near_duplicates``: so are pairs whose completions are at most this alike (Jaccard of
-    word trigrams). What they leave out is taken when nothing else is left; the audit share is
-    drawn from the whole pool. ``eval_prompts``: how many prompts an evaluation asks at the most,
-    those of split "eval" first.
+    ``engine``: who samples; null: the worker itself. ``prune``: [low, high] quantiles of the pool's
+    perplexity between which a pair is asked about first; ``near_duplicates``: so are pairs whose
+    completions are at most this alike (Jaccard of word trigrams). What they leave out is taken when
+    nothing else is left; the audit share is drawn from the whole pool.
     """
 
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 128
@@ -85,6 +113,7 @@ class Generation(Strict):
     prune: Quantiles | None = None
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     eval_prompts: Annotated[int, Field(ge=1, le=4_096)] = 64
+    engine: Server | None = None
 
 
 class Training(Strict):

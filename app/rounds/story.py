@@ -58,13 +58,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Working:
-    """What a worker does now: ``left`` in seconds, where it can be told."""
+    """What a worker does now: ``left`` in seconds, where it can be told.
+
+    ``lacks``: the capability that no worker has which is there, while it is waited for.
+    """
 
     what: str
     done: int
     total: int
     left: float | None
     rate: str | None
+    lacks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -166,12 +170,14 @@ def _share(round: Round) -> str:
     return formats.percent(min(1.0, round.progress_done / round.progress_total))
 
 
-def working(round: Round, runs: Sequence[Run], pace: Pace | None = None) -> Working | None:
+def working(
+    round: Round, runs: Sequence[Run], pace: Pace | None = None, lacks: str | None = None
+) -> Working | None:
     """What the worker does for the round now; None while none is needed."""
     if round.state not in ("queued", "generating", "training", "evaluating"):
         return None
     if all(run.state != "running" for run in runs):
-        return Working(_("Waiting for a worker"), 0, 0, None, None)
+        return Working(_("Waiting for a worker"), 0, 0, None, None, lacks)
     what: str = STAGE_WORDS.get(round.stage or "", _("Working"))
     done, total = round.progress_done, round.progress_total
     speed = pace.per_second if pace else None
@@ -196,10 +202,27 @@ def outcome(metrics: dict[str, Any], *, trained: bool) -> list[Outcome]:
         )
     if metrics.get("kl") is not None:
         rows.append(Outcome(_("KL from π₀"), formats.number(metrics["kl"], 4), _("nats per token")))
+    rows += _sampled(metrics)
     if metrics.get("not_trained"):
         left_out = formats.number(metrics["not_trained"])
         rows.append(Outcome(_("Left out"), left_out, _("pairs that could not be trained on")))
     return rows
+
+
+def _sampled(metrics: dict[str, Any]) -> list[Outcome]:
+    """How a server's log-probs of its samples agree with ours, where a server sampled."""
+    if not metrics.get("engine_samples"):
+        return []
+    off, texts = metrics.get("engine_logp_off"), metrics.get("engine_retokenised")
+    value = formats.number(off, 4) if off is not None else "–"
+    if texts:
+        count = formats.number(texts)
+        more = _("%(n)s completions came as texts and were tokenised anew", n=count)
+    elif off is None:
+        more = _("it gave none to compare")
+    else:
+        more = _("nats a token from the scorer’s")
+    return [Outcome(_("Server’s log-probs"), value, more)]
 
 
 def _guessed(metrics: dict[str, Any]) -> list[Outcome]:

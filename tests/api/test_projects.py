@@ -126,6 +126,10 @@ BAD = [
     ({"generation": {"near_duplicates": 0}}, "generation.near_duplicates"),
     ({"training": {"gate": 0.5}}, "training.gate"),
     ({"training": {"trainer": "trl", "opinions": "reliability"}}, "training.opinions"),
+    ({"generation": {"engine": {"base_url": "x", "model": "m"}}}, "generation.engine.base_url"),
+    ({"generation": {"engine": {"base_url": "http://a.b/?q", "model": "m"}}}, "generation.engine"),
+    ({"generation": {"engine": {"base_url": "http://127.0.0.1/", "model": "m"}}}, "generation"),
+    ({"generation": {"engine": {"base_url": "http://a.b"}}}, "generation.engine.model"),
     ({"training": {"processes": 0}}, "training.processes"),
     ({"training": {"trainer": "trl", "processes": 2}}, "training.processes"),
     ({"training": {"lora": 4, "strategy": "fsdp2"}}, "training.strategy"),
@@ -293,3 +297,23 @@ def test_a_bad_page_is_named(cast: Any, query: str) -> None:
     answer = cast.admin.get(f"{URL}?{query}")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] in ("limit", "cursor")
+
+
+def test_the_key_of_a_server_is_sealed_and_never_shown(cast: Any, db: Session) -> None:
+    engine = {"base_url": "https://1.1.1.1/v1/", "model": "m", "api_key": "a secret"}
+    made = cast.admin.post(URL, json={"name": "x", "generation": {"engine": engine}}).json()
+    shown = made["generation"]["engine"]
+    assert (shown["api_key"], shown["base_url"]) == ("********", "https://1.1.1.1/v1")
+    assert (shown["kind"], shown["lora"], shown["concurrency"]) == ("server", False, 16)
+    stored = db.get_one(Project, uuid.UUID(made["id"])).generation["engine"]["api_key"]
+    assert stored.startswith("sealed:")
+    path = f"{URL}/{made['id']}"
+    # what is around it changes, and it stays; a mask is no key
+    cast.admin.patch(path, json={"generation": {"temperature": 0.5}})
+    db.expire_all()
+    assert db.get_one(Project, uuid.UUID(made["id"])).generation["engine"]["api_key"] == stored
+    refused = cast.admin.patch(path, json={"generation": {"engine": shown}})
+    assert refused.status_code == 422
+    assert "masked" in refused.json()["detail"]
+    gone = cast.admin.patch(path, json={"generation": {"engine": None}}).json()
+    assert gone["generation"]["engine"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 
 from app.database import transaction
@@ -135,3 +137,40 @@ def test_an_import_of_pairs_names_the_shape_and_counts_the_labels(cast: Cast) ->
     assert "1 label was stored" in page
     shown = cast.owner.get(f"{cast.p}/import").text
     assert "LMArena battles" in shown
+
+
+def test_a_server_s_key_stays_with_its_address_and_is_not_shown(cast: Cast) -> None:
+    path = f"{cast.p}/settings"
+
+    def store(**changed: str) -> dict[str, Any] | None:
+        named = {f"generation.engine.{name}": value for name, value in changed.items()}
+        answer = cast.owner.submit(path, fields(cast.owner, path) | named)
+        assert answer.headers["Location"].endswith("?done=settings")
+        with transaction() as session:
+            project = session.get_one(Project, cast.project_id)
+            engine: dict[str, Any] | None = project.generation["engine"]
+            return engine
+
+    assert store() is None
+    first = store(base_url="https://1.1.1.1/v1", model="m", api_key="a secret", lora="on")
+    assert first is not None
+    assert first["lora"] is True
+    page = cast.owner.get(path).text
+    assert "https://1.1.1.1/v1" in page
+    assert "a secret" not in page
+    assert first["api_key"] not in page
+    assert store(model="n") == first | {"model": "n"}
+    moved = store(base_url="https://1.0.0.1/v1")
+    assert moved == first | {"model": "n", "base_url": "https://1.0.0.1/v1", "api_key": None}
+    assert store(base_url="") is None
+
+
+def test_a_server_s_address_is_checked_where_it_is_typed(cast: Cast) -> None:
+    path = f"{cast.p}/settings"
+    wrong = {"generation.engine.base_url": "gpu:8000", "generation.engine.model": "m"}
+    answer = cast.owner.submit(path, fields(cast.owner, path) | wrong)
+    assert answer.status_code == 422
+    page = soup(answer)
+    described = page.find(id="generation.engine.base_url")["aria-describedby"]
+    assert "name a host" in " ".join(page.find(id=name).text for name in described.split())
+    assert page.find("details", open=True) is not None
