@@ -88,7 +88,7 @@ def test_a_worker_is_shown_with_its_device_and_what_it_does(
         "there",
         "cuda:0",
         "H200",
-        "training 3 of 9",
+        "Training 3 of 9",
         "for 2 min",
         "revision 0001",
     ):
