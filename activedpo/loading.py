@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from activedpo.errors import (
@@ -31,6 +32,15 @@ from activedpo.errors import (
     NoWeights,
     TokenizerMismatch,
 )
+
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt"),
+    *("merges.txt", "chat_template.jinja", "chat_template.json"),
+)
+LARGEST_TOKENIZER_FILE = 128 << 20
+"""Bytes of one of these files; they are read and parsed whole. The largest in use (Gemma 3's
+tokenizer.json) has 33 MB."""
 
 
 @dataclass(slots=True)
@@ -250,7 +260,24 @@ def _check_folder(name: str) -> None:
         raise NoWeights(f"folder {name!r} has no *.safetensors weights{hint}")
 
 
+def _check_tokenizer_files(name: str) -> None:
+    """Refuse files that would fill the memory, before any is parsed; those of the hub are fetched
+    for it and found in the cache afterwards."""
+    for file in TOKENIZER_FILES:
+        try:
+            path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        except (OSError, ValueError):
+            return  # it cannot be had, and whoever loads it next says why
+        size = Path(path).stat().st_size if path else 0
+        if size > LARGEST_TOKENIZER_FILE:
+            raise ModelMismatch(
+                f"{file} of {name!r} has {size:,} bytes, and at most {LARGEST_TOKENIZER_FILE:,} "
+                "are read: that is no tokenizer"
+            )
+
+
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    _check_tokenizer_files(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError, TypeError) as error:

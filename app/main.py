@@ -34,6 +34,7 @@ ROOMS = (
 PARTS = (
     "app.health",
     *(f"app.{room}.api" for room in ROOMS),
+    "app.people.password_api",
     "app.web",
     *(f"app.{room}.pages" for room in ROOMS),
     "app.reference",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import secrets
@@ -19,6 +20,23 @@ from pydantic_settings import (
 from app.secret_files import SecretFiles
 
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow", "comet_ml", "aim", "swanlab")
+
+TRIED_FIRST = frozenset(
+    (
+        *("activedpo", "admin", "admin123", "administrator", "changeme", "change-me", "default"),
+        *("demo", "demodemo", "guest", "letmein", "passw0rd", "password", "password1", "postgres"),
+        *("qwertyui", "root", "secret", "test", "testtest", "user", "00000000", "11111111"),
+        *("12345678", "123456789", "1234567890"),
+    )
+)
+"""Passwords that everybody tries first."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _listed(names: str | None) -> list[str]:
@@ -194,6 +212,18 @@ class Settings(BaseSettings):
             raise ValueError("ACTIVEDPO_OIDC_ISSUER needs ACTIVEDPO_OIDC_CLIENT_ID")
         if not self.password_sign_in and self.oidc_issuer is None:
             raise ValueError("ACTIVEDPO_PASSWORD_SIGN_IN=0 needs ACTIVEDPO_OIDC_ISSUER")
+        return self
+
+    @model_validator(mode="after")
+    def _opens_to_nobody_at_the_first_try(self) -> Self:
+        if self.admin_password is None or _is_loopback(self.host):
+            return self
+        password, email = self.admin_password.get_secret_value().lower(), self.admin_email or ""
+        if password in TRIED_FIRST | {email.lower(), email.lower().partition("@")[0]}:
+            raise ValueError(
+                "ACTIVEDPO_ADMIN_PASSWORD is one that everybody tries first, and "
+                "ACTIVEDPO_HOST is open to others: choose another password"
+            )
         return self
 
     @classmethod

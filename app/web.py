@@ -60,6 +60,7 @@ DONE = {
     "person-added": _("Added. They can sign in now."),
     "language": _("This is the language of your pages now."),
     "person-changed": _("Changed."),
+    "password": _("Your password is changed, and your other sessions have ended."),
     "second-factor-off": _("The second step is off. Your password alone opens the door."),
     "second-factor-reset": _("Their second step is out, and their sessions have ended."),
     "person-deleted": _("Deleted. What stays of them has no name."),

@@ -23,6 +23,7 @@ from app.stack import process
 from app.stack.home import secret
 from app.stack.postgres import Postgres
 from app.stack.redis import Redis
+from tests import leaks
 
 for _name in [name for name in os.environ if name.startswith("ACTIVEDPO_")]:
     del os.environ[_name]  # a developer's own settings must not reach the tests
@@ -85,6 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The tests make hundreds of people: a weak hash in this process, the real one in the stack's
     passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     config.pluginmanager.register(_OneRun())
+    config.pluginmanager.register(leaks)
 
 
 def pytest_unconfigure() -> None:
@@ -142,8 +144,10 @@ def environment(
         "ACTIVEDPO_DATABASE_URL": postgres.url(f"test_{worker}"),
         "ACTIVEDPO_REDIS_URL": f"redis://:{secret(home, 'redis')}@127.0.0.1:{port}/{worker[2:]}",
         "ACTIVEDPO_HOME": str(tmp_path_factory.mktemp("home")),
-        "ACTIVEDPO_SECRET_KEY": "a key for tests that is long enough to sign with",
+        "ACTIVEDPO_SECRET_KEY": f"{leaks.PLANTED}: a key for tests, long enough to sign with",
     }
+    for name in ("postgres", "redis"):
+        leaks.know(secret(home, name))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             patch.setenv(name, value)

@@ -63,6 +63,20 @@ MUTANTS = (
         "tests/pages/test_every_page.py::test_names_and_texts_are_never_markup",
     ),
     Mutant(
+        "sanitiser of Markdown",
+        "app/labelling/markup.py",
+        "    return nh3.clean(\n"
+        "        parser.renderer.render(tokens, parser.options, {}),\n"
+        "        tags=_TAGS,\n"
+        "        attributes=_ATTRIBUTES,\n"
+        '        url_schemes={"http", "https", "mailto"},\n'
+        '        link_rel="noopener noreferrer nofollow",\n'
+        '        set_tag_attribute_values={"a": {"target": "_blank"}},\n'
+        "    )\n",
+        "    return str(parser.renderer.render(tokens, parser.options, {}))\n",
+        "tests/labelling/test_markup.py::test_the_allow_list_alone_lets_nothing_through",
+    ),
+    Mutant(
         "membership of a project",
         "app/people/access.py",
         '    if role is None and actor.person.role != "admin":\n        raise missing\n',
@@ -152,6 +166,22 @@ MUTANTS = (
         "    return found is None or found.confirmed_at is None\n",
         "    return False\n",
         "tests/people/test_compulsory.py",
+    ),
+    Mutant(
+        "a password link works once",
+        "app/people/actions.py",
+        "    session.execute(delete(PasswordLink).where(PasswordLink.person_id == person.id))\n"
+        "    sign_out_everywhere(session, person.id, but=keep)",
+        "    sign_out_everywhere(session, person.id, but=keep)",
+        "tests/pages/test_passwords.py::test_a_used_link_opens_nothing_more",
+    ),
+    Mutant(
+        "size of a tokenizer's files",
+        "activedpo/loading.py",
+        "        if size > LARGEST_TOKENIZER_FILE:",
+        "        if False:",
+        "tests/library/test_loading.py::"
+        "test_a_file_of_a_tokenizer_that_fills_the_memory_is_not_read",
     ),
     Mutant(
         "fencing number of a run, in any order of things",

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from activedpo.errors import ActiveDPOError, Interrupted, ran_out_of_memory
+from activedpo.errors import ActiveDPOError, Interrupted, OutOfMemory, ran_out_of_memory
 from app import artifacts
 from worker import storage
 
@@ -20,6 +20,8 @@ def told(error: Exception) -> dict[str, Any]:
     """``{"failed": message, "final": whether another attempt would end the same way}``."""
     if isinstance(error, Interrupted):
         return {"failed": str(error), "final": False}
+    if isinstance(error, OutOfMemory):  # batches were made smaller until one row was too much
+        return {"failed": f"out of memory: {error}; then retry", "final": True}
     if isinstance(error, ActiveDPOError | artifacts.DamagedArtifactError):
         return {"failed": str(error), "final": True}
     if ran_out_of_memory(error):

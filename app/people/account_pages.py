@@ -59,12 +59,13 @@ def sign_in_code(
 @router.get("/account")
 def account(request: Request, actor: PageActor, db: Db) -> HTMLResponse:
     """One's own account: what there is to do about it."""
-    return _account(request, actor, db)
+    return account_page(request, actor, db)
 
 
-def _account(
+def account_page(
     request: Request, actor: Actor, db: Session, problem: Problem | None = None, **more: Any
 ) -> HTMLResponse:
+    """The page, with what went wrong where something did."""
     context = {"setup": None, "codes": None, **more}
     return render(
         request,
@@ -76,6 +77,7 @@ def _account(
         has_password=sessions.has_password(actor.person),
         chosen=actor.person.language or "",
         left=second_factor.codes_left(db, actor.person.id),
+        sessions=sessions.count(db, actor.person.id),
         error=problem.detail if problem else None,
         **context,
     )
@@ -88,7 +90,7 @@ def choose_language(request: Request, actor: PageActor, form: Posted, db: Db) ->
         actions.choose_language(db, actor.person, text(form, "language") or None)
     except Problem as problem:
         db.rollback()
-        return _account(request, actor, db, problem)
+        return account_page(request, actor, db, problem)
     response = go("/account", "language")
     speak(response, actor.person.language)
     return response
@@ -109,8 +111,8 @@ def begin(request: Request, actor: PageActor, form: Posted, db: Db) -> Response:
         secret = second_factor.begin(db, actor.person)
     except Problem as problem:
         db.rollback()
-        return _account(request, actor, db, problem)
-    return _account(request, actor, db, setup=_setup(actor, secret))
+        return account_page(request, actor, db, problem)
+    return account_page(request, actor, db, setup=_setup(actor, secret))
 
 
 @router.post("/account/second-factor/confirm")
@@ -125,8 +127,8 @@ def confirm(request: Request, actor: PageActor, form: Posted, db: Db) -> Respons
             again = _setup(actor, second_factor.pending_secret(db, actor.person.id))
         except Problem:
             again = None
-        return _account(request, actor, db, problem, setup=again)
-    return _account(request, actor, db, codes=codes)
+        return account_page(request, actor, db, problem, setup=again)
+    return account_page(request, actor, db, codes=codes)
 
 
 @router.post("/account/second-factor/codes")
@@ -136,8 +138,8 @@ def renew(request: Request, actor: PageActor, form: Posted, db: Db) -> Response:
         codes = second_factor.renew_codes(db, actor.person, text(form, "code"), place_of(request))
     except Problem as problem:
         db.rollback()
-        return _account(request, actor, db, problem)
-    return _account(request, actor, db, codes=codes)
+        return account_page(request, actor, db, problem)
+    return account_page(request, actor, db, codes=codes)
 
 
 @router.post("/account/second-factor/off")
@@ -147,7 +149,7 @@ def turn_off(request: Request, actor: PageActor, form: Posted, db: Db) -> Respon
         second_factor.turn_off(db, actor.person, text(form, "code"), place_of(request))
     except Problem as problem:
         db.rollback()
-        return _account(request, actor, db, problem)
+        return account_page(request, actor, db, problem)
     return go("/account", "second-factor-off")
 
 

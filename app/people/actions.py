@@ -7,7 +7,7 @@ import secrets
 import uuid
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.language import _, languages
 from app.people import passwords, roles, text
 from app.people.access import now, token_hash
-from app.people.models import KEY_SCOPES, PROJECT_ROLES, ApiKey, Membership, Person
+from app.people.models import KEY_SCOPES, PROJECT_ROLES, ApiKey, Membership, PasswordLink, Person
 from app.people.sessions import sign_out_everywhere
 from app.projects.models import Project
 from app.rounds.events import record
@@ -51,7 +51,8 @@ def add_person(
 def set_password(
     session: Session, person: Person, password: str, keep: uuid.UUID | None = None
 ) -> None:
-    """Change a password and end the person's sessions, but for the one called ``keep``.
+    """Change a password and end the person's sessions, but for the one called ``keep``; a link
+    that would set another ends as well.
 
     Raises:
         Invalid: too short or too long.
@@ -59,6 +60,7 @@ def set_password(
     """
     _is_there(person)
     person.password_hash = passwords.hashed(text.password(password))
+    session.execute(delete(PasswordLink).where(PasswordLink.person_id == person.id))
     sign_out_everywhere(session, person.id, but=keep)
     session.flush()
 
@@ -91,6 +93,7 @@ def change_person(
             person.deactivated_at = None if active else now()
         person.active = active
     if active is False:
+        session.execute(delete(PasswordLink).where(PasswordLink.person_id == person.id))
         sign_out_everywhere(session, person.id)
     session.flush()
 

@@ -17,7 +17,15 @@ from app.errors import Conflict, Forbidden, Problem
 from app.language import _
 from app.people import actions, text
 from app.people.access import now
-from app.people.models import ApiKey, Identity, Person, RecoveryCode, SecondFactor, SignIn
+from app.people.models import (
+    ApiKey,
+    Identity,
+    PasswordLink,
+    Person,
+    RecoveryCode,
+    SecondFactor,
+    SignIn,
+)
 from app.people.oidc import Claims
 from app.rounds.events import record
 from app.settings import get_settings
@@ -127,7 +135,7 @@ def _end_credentials(session: Session, person: Person) -> None:
     Whoever made it may not be whom the provider vouches for: they must not stay inside.
     """
     person.password_hash, person.email_proven = None, True
-    for table in (SignIn, SecondFactor, RecoveryCode):
+    for table in (SignIn, SecondFactor, RecoveryCode, PasswordLink):
         session.execute(delete(table).where(table.person_id == person.id))
     for key in session.scalars(select(ApiKey).where(ApiKey.person_id == person.id)):
         actions.revoke_key(session, key)

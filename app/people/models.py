@@ -273,3 +273,23 @@ class InvitationUse(Base):
         ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
     )
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class PasswordLink(Base):
+    """A link by which a person sets a new password, once; an admin made it for them.
+
+    One a person: another takes its place, and it goes with its use, with any other change of the
+    password, and with the person's leave. Only the hash of its token is kept.
+    """
+
+    __tablename__ = "password_links"
+
+    person_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("people.id", ondelete="CASCADE"), primary_key=True
+    )
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[dt.datetime]
+    created_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("people.id", ondelete="SET NULL")
+    )

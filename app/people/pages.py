@@ -20,6 +20,7 @@ from app.people import (
     group_pages,
     invitation_pages,
     oidc_pages,
+    password_pages,
     queries,
     sessions,
 )
@@ -37,6 +38,7 @@ router.include_router(account_pages.router)
 router.include_router(oidc_pages.router)
 router.include_router(invitation_pages.router)
 router.include_router(group_pages.router)
+router.include_router(password_pages.router)  # before the routes that take any verb
 
 SCOPES = {
     "annotator": _("Label: claim pairs and answer them"),

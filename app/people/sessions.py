@@ -7,7 +7,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import Forbidden, Invalid, Unauthorized
@@ -203,6 +203,13 @@ def _sweep(session: Session, person_id: uuid.UUID) -> None:
 def sign_out(session: Session, token: str) -> None:
     """End the session of this cookie; nothing happens where it has ended already."""
     session.execute(delete(SignIn).where(SignIn.token_hash == token_hash(token)))
+
+
+def count(session: Session, person_id: uuid.UUID) -> int:
+    """How many sessions of a person are open."""
+    _sweep(session, person_id)
+    query = select(func.count()).select_from(SignIn).where(SignIn.person_id == person_id)
+    return session.scalar(query) or 0
 
 
 def sign_out_everywhere(

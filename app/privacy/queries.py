@@ -20,6 +20,7 @@ from app.people.models import (
     Invitation,
     InvitationUse,
     Membership,
+    PasswordLink,
     Person,
     SecondFactor,
     SignIn,
@@ -50,6 +51,9 @@ def _parts(person_id: uuid.UUID) -> dict[str, Select[*tuple[Any, ...]]]:
         ),
         "second_factor": select(SecondFactor.created_at, SecondFactor.confirmed_at).where(
             SecondFactor.person_id == person_id
+        ),
+        "password_link": select(PasswordLink.created_at, PasswordLink.expires_at).where(
+            PasswordLink.person_id == person_id
         ),
         "identities": select(
             Identity.issuer, Identity.subject, Identity.created_at, Identity.last_used_at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ CANARIES = (
     "\u202eright to left\u202c \u0000"[:-1] + "<style data-canary>*{display:none}</style>",
 )
 ALL = " ".join(CANARIES)
-# one sends on who is inside, one is no page, two are downloads, two need a provider
+# one sends on who is inside, one is no page, two are downloads, two need a provider, two a link
 FRAGMENTS = (
     "/sign-in",
     "/demo/progress",
@@ -34,6 +35,8 @@ FRAGMENTS = (
     "/people/{person_id}/data",
     "/sign-in/oidc",
     "/sign-in/oidc/callback",
+    "/invitation",
+    "/password",
 )
 
 
@@ -48,6 +51,7 @@ def ids(site: Site) -> dict[str, str]:
         "acquisition": "random",
         "batch_size": 4,
         "system_prompt": CANARIES[0],
+        "guidelines": "\n\n".join(CANARIES),
         "training": {"max_steps": 1, "lora": 2},
     }
     project = str(rest.post("/projects", wanted)["id"])
@@ -128,6 +132,26 @@ def test_no_canary_sings_on_any_page(ids: dict[str, str], visit: Callable[..., P
     assert missing == []
 
 
+def test_no_canary_sings_in_the_name_of_a_model_or_a_file(
+    site: Site, visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    """A model's is told in lists and settings; of a file the rows that were refused as well."""
+    page = visit("/projects")
+    for n, canary in enumerate(CANARIES[:5]):
+        wanted = {"name": f"model {n}", "base_model": canary.replace("\x00", "")}
+        project = site.rest.post("/projects", wanted)["id"]
+        for path in ("", "/settings", "/policies", "/import"):
+            page.goto(f"/projects/{project}{path}")
+            page.wait_for_timeout(100)
+            _unharmed(page)
+        file = tmp_path / (canary.replace("/", "\u2215")[:60] + ".jsonl")
+        file.write_text("no JSON " + canary)
+        page.locator("input[type=file]").first.set_input_files(file)
+        page.locator("form:has(input[type=file]) button.main").first.click()
+        page.wait_for_timeout(150)
+        _unharmed(page)
+
+
 def test_no_canary_sings_while_labelling(ids: dict[str, str], visit: Callable[..., Page]) -> None:
     page = visit(f"/projects/{ids['project_id']}/label")
     expect(page.locator("#pair")).to_be_visible()
@@ -143,5 +167,5 @@ def test_no_canary_sings_while_labelling(ids: dict[str, str], visit: Callable[..
 @pytest.mark.parametrize("next", ["//evil.example", "https://evil.example", "javascript:alert(1)"])
 def test_the_door_leads_to_no_other_site(site: Site, visit: Callable[..., Page], next: str) -> None:
     page = visit(f"/sign-in?next={next}", sign_in=False)
-    value: Any = page.locator("input[name=next]").input_value()
+    value: Any = page.locator("form[action='/sign-in'] input[name=next]").input_value()
     assert value == "/projects"

@@ -4,8 +4,34 @@ from __future__ import annotations
 
 import pytest
 from bs4 import BeautifulSoup
+from markdown_it import MarkdownIt
 
 from app.labelling import markup
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "![x](https://evil.example/pixel.png)",
+    "<svg/onload=alert(1)>",
+    '[x](https://a.example "&quot; onclick=&quot;alert(1)")',
+    "<https://a.example/<b onmouseover=alert(1)>>",
+    "<style>body{display:none}</style>",
+    "<form action=https://evil.example><input name=password></form>",
+    "| a |\n|:-:|\n| <iframe src=//evil.example> |",
+)
+
+
+def harmless(html: str | None) -> None:
+    """Nothing in it runs, loads, or says what it should not."""
+    page = BeautifulSoup(html or "", "html.parser")
+    allowed = {"p", "br", "a", "table", "thead", "tbody", "tr", "th", "td", "em", "code"}
+    assert {tag.name for tag in page.find_all(True)} <= allowed
+    for tag in page.find_all(True):
+        assert set(tag.attrs) <= {"href", "title", "rel", "target", "class"}
+        assert not tag.get("href", "https:").lower().startswith(("javascript", "data"))
 
 
 @pytest.mark.parametrize(
@@ -26,30 +52,21 @@ def test_markdown_is_rendered(text: str, html: str) -> None:
     assert rendered.strip().startswith(html)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "[x](javascript:alert(1))",
-        "[x](JaVaScRiPt:alert(1))",
-        "[x](data:text/html;base64,PHNjcmlwdD4=)",
-        "![x](https://evil.example/pixel.png)",
-        "<svg/onload=alert(1)>",
-        '[x](https://a.example "&quot; onclick=&quot;alert(1)")',
-        "<https://a.example/<b onmouseover=alert(1)>>",
-        "<style>body{display:none}</style>",
-        "<form action=https://evil.example><input name=password></form>",
-        "| a |\n|:-:|\n| <iframe src=//evil.example> |",
-    ],
-)
+@pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_in_a_text_runs_or_loads(text: str) -> None:
-    page = BeautifulSoup(markup.rendered(text) or "", "html.parser")
-    allowed = {"p", "br", "a", "table", "thead", "tbody", "tr", "th", "td", "em", "code"}
-    assert {tag.name for tag in page.find_all(True)} <= allowed
-    for tag in page.find_all(True):
-        assert set(tag.attrs) <= {"href", "title", "rel", "target", "class"}
-        assert not tag.get("href", "https:").lower().startswith(("javascript", "data"))
+    harmless(markup.rendered(text))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_the_allow_list_alone_lets_nothing_through(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the parser ever take a text's own HTML, images and links of any kind."""
+    credulous = MarkdownIt("commonmark", {"html": True}).enable("table")
+    credulous.validateLink = lambda url: True  # type: ignore[method-assign]
+    assert BeautifulSoup(credulous.render(HOSTILE[0]), "html.parser").script is not None
+    monkeypatch.setattr(markup, "_parser", lambda: credulous)
+    harmless(markup.rendered(text))
 
 
 def test_a_link_tells_its_target_nothing_and_opens_beside() -> None:

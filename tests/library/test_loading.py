@@ -18,7 +18,7 @@ from activedpo.errors import (
     NoWeights,
     TokenizerMismatch,
 )
-from activedpo.loading import Policy, neutral_name
+from activedpo.loading import LARGEST_TOKENIZER_FILE, Policy, neutral_name
 from activedpo.testing import tiny_causal_lm, tiny_tokenizer
 from activedpo.trainable import trainable_copy
 
@@ -70,6 +70,17 @@ def test_a_broken_weight_file(model_folder: Callable[..., str], tmp_path: Path) 
     folder = copied(model_folder(), tmp_path / "m")
     (folder / "model.safetensors").write_bytes(b"no tensors here")
     with pytest.raises(ModelMismatch, match="cannot be loaded"):
+        ad.load(folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "vocab.json"])
+def test_a_file_of_a_tokenizer_that_fills_the_memory_is_not_read(
+    model_folder: Callable[..., str], tmp_path: Path, name: str
+) -> None:
+    folder = copied(model_folder(), tmp_path / "m")
+    with (folder / name).open("ab") as file:
+        file.truncate(LARGEST_TOKENIZER_FILE + 1)  # a hole: it takes no disk
+    with pytest.raises(ModelMismatch, match=f"{name} of .* 134,217,729 bytes"):
         ad.load(folder)
 
 

@@ -31,7 +31,7 @@ from worker.oracle import Office
 
 Make = Callable[..., Any]
 BAD = "This is terrible, awful and sad."
-KEY = "sk-a-secret-that-must-never-be-seen"
+KEY = "sk-planted-secret-that-must-never-be-seen"
 NOT_FOUND = (404, {}, b"{}")
 
 

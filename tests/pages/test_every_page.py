@@ -152,6 +152,7 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "/sign-in/code",
         "/language",
         "/invitation",
+        "/password",
     }  # no session yet: the origin counts
     for path in set(forms) - of_the_door:
         verbs = {"verb": "cancel" if "round" in path else "deactivate", "what": "prompts"}

@@ -46,7 +46,7 @@ def test_its_key_is_never_in_the_page(cast: Cast) -> None:
         "mode": "alone",
         "model": "m",
         "base_url": "http://judge.invalid/v1",
-        "api_key": "sk-never-to-be-seen",
+        "api_key": "sk-never-planted-secret",
         "budget": "2.5",
     }
     assert cast.owner.submit(f"{cast.p}/oracle", sent).status_code == 303

@@ -47,6 +47,24 @@ def test_what_cannot_be_is_refused_by_name(
         Settings()
 
 
+@pytest.mark.parametrize("password", ["demo", "Password", "12345678", "boss", "boss@example.com"])
+def test_beyond_loopback_no_password_is_one_that_everybody_tries_first(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("ACTIVEDPO_ADMIN_EMAIL", "boss@example.com")
+    monkeypatch.setenv("ACTIVEDPO_ADMIN_PASSWORD", password)
+    for host in ("127.0.0.1", "localhost", "::1"):
+        monkeypatch.setenv("ACTIVEDPO_HOST", host)
+        Settings()
+    for host in ("0.0.0.0", "::", "192.0.2.7", "web.example.com"):
+        monkeypatch.setenv("ACTIVEDPO_HOST", host)
+        with pytest.raises(ValidationError, match="ADMIN_PASSWORD is one that everybody tries"):
+            Settings()
+        monkeypatch.setenv("ACTIVEDPO_ADMIN_PASSWORD", "nobody would think of this")
+        Settings()
+        monkeypatch.setenv("ACTIVEDPO_ADMIN_PASSWORD", password)
+
+
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVEDPO_API_KEY", "a-key-of-twenty-characters")
     monkeypatch.setenv("ACTIVEDPO_ADMIN_PASSWORD", "hush hush")
