@@ -41,6 +41,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "practice_answers": {"choice": "left", "left_is": "a"},
     "api_keys": {"scope": "annotator"},
     "memberships": {"role": "annotator"},
+    "group_roles": {"role": "annotator"},
+    "invitations": {"role": "annotator"},
     "deliveries": {"kind": "round.done", "body": {"round": 1}},
 }  # fmt: skip
 """What a column of a table no round fills must be; elsewhere its type decides."""
