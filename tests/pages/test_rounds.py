@@ -107,7 +107,11 @@ def test_how_it_went_is_drawn_and_told(cast: Cast, done_round: uuid.UUID) -> Non
     assert len(page.select("svg.chart a .dot.chosen, svg.chart a .dot.audit")) == 2
     assert len(dots) >= 3
     for link in page.select("svg.chart a"):
-        assert page.find(id=link["href"].removeprefix("#")) is not None
+        assert cast.owner.get(link["href"]).status_code == 200  # the pair's own page
+    theirs = soup(cast.annotator.get(f"/rounds/{done_round}"))
+    assert len(theirs.select("svg.chart a")) == 2
+    for link in theirs.select("svg.chart a"):
+        assert theirs.find(id=link["href"].removeprefix("#")) is not None
 
 
 def test_rest_says_why_no_pair_is_there(cast: Cast, labelling_round: uuid.UUID) -> None:
