@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app import jobs
 from app.errors import Conflict
 from app.labelling.models import Claim, Preference
+from app.labelling.queries import one_of
 from app.language import _, stored
 from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
@@ -111,7 +112,7 @@ def _plan_imported(session: Session, round: Round, project: Project) -> None:
         round.needed = 0
         open_labelling(session, round, project)
         return
-    session.execute(update(Pair).where(Pair.id.in_(ids)).values(round_id=round.id))
+    session.execute(update(Pair).where(Pair.id == one_of(ids)).values(round_id=round.id))
     round.needed = min(round.needed, len(ids))
     _add_generation(session, round, "pairs", [str(id) for id in ids])
 

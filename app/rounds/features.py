@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from activedpo.acquisition import Past
+from app.labelling.queries import one_of
 from app.policies.models import Policy
 from app.projects.models import Pair
 from app.rounds.models import Round
@@ -43,7 +44,7 @@ def past_of(session: Session, policy_in: Policy | None, width: int) -> Past | No
     """Features and labels of what was bought, where features of that width were measured."""
     pairs = labelled(session, policy_in)
     ids = [one.pair.id for one in pairs]
-    found = session.execute(select(Pair.id, Pair.features).where(Pair.id.in_(ids)))
+    found = session.execute(select(Pair.id, Pair.features).where(Pair.id == one_of(ids)))
     rows = {row.id: row.features for row in found}
     measured = [one for one in pairs if len(rows[one.pair.id] or b"") == 2 * width * 4]
     features = unpack([rows[one.pair.id] for one in measured])
