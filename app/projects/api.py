@@ -26,7 +26,7 @@ from app.idempotency.route import Once, OnceRoute
 from app.labelling import withheld
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
-from app.projects import actions, content, datasets, export, imports, preview, queries
+from app.projects import actions, content, datasets, export, imports, preview, queries, writing
 from app.projects import mapping as mappings
 from app.projects.mapping import PAIR_FIELDS, PROMPT_FIELDS, Named
 from app.projects.models import Project, Prompt
@@ -298,7 +298,7 @@ def export_labels(
     )
     suffix = export.suffix(format)
     return StreamingResponse(
-        export.export(project, format, chat),
+        writing.gathered(export.export(project, format, chat)),
         media_type=export.MEDIA_TYPES[format],
         headers={
             "Content-Disposition": f'attachment; filename="preferences-{project.id}.{suffix}"'

@@ -215,7 +215,7 @@ def ids_of(
             table.content_hash == any_(literal(hashes, ARRAY(String))),
         )
     )
-    by_hash = dict(found.tuples().all())
+    by_hash: dict[str | None, uuid.UUID] = dict(found.all())
     return [by_hash[hash] for hash in hashes]
 
 
