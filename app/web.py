@@ -49,6 +49,7 @@ router = APIRouter(include_in_schema=False)
 
 # What a page says after a form was taken and the browser was sent on: ?done=<key>
 DONE = {
+    "shortcuts": _("Your keys are stored."),
     "settings": _("The settings are stored. They count from the next round on."),
     "member-added": _("Added to the project."),
     "member-removed": _("Removed from the project. What they labelled stays."),

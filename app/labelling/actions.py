@@ -34,6 +34,7 @@ class Answer:
     seconds: float | None = None
     flags: list[str] | None = None
     reason: str | None = None
+    answers: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,16 @@ def withdraw(session: Session, preference_id: uuid.UUID, person_id: uuid.UUID) -
     return place
 
 
-def release(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> None:
+def release(
+    session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, until: dt.datetime | None = None
+) -> bool:
     """Give a claim back to the others.
+
+    Args:
+        until: give it back only if it ends then still; renewed since, it is in use elsewhere.
+
+    Returns:
+        Whether it was given back.
 
     Raises:
         NotFound: no such claim of this person.
@@ -238,7 +247,10 @@ def release(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> None
     claim = slots.lock(session, claim_id, person_id).claim
     if claim.state in ("answered", "skipped"):
         raise Conflict(_("This claim is answered: undo the preference instead."))
+    if until is not None and claim.expires_at != until:
+        return False
     claim.state = "released"
+    return True
 
 
 def _lock_preference(
@@ -297,6 +309,7 @@ def say(preference: Preference, answer: Answer, claimed_at: dt.datetime, now: dt
     preference.judge = answer.judge
     preference.flags = sorted(set(answer.flags)) if answer.flags else None
     preference.reason = answer.reason
+    preference.answers = answer.answers
     preference.updated_at = now
     preference.seconds = (
         answer.seconds if answer.seconds is not None else (now - claimed_at).total_seconds()
@@ -316,6 +329,7 @@ def version_of(preference: Preference) -> PreferenceVersion:
         judge=preference.judge,
         flags=preference.flags,
         reason=preference.reason,
+        answers=preference.answers,
     )
 
 

@@ -6,7 +6,7 @@ import uuid
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.database import Db
 from app.errors import Invalid, NotFound, Problem
@@ -21,13 +21,16 @@ from app.labelling import (
     practice_api,
     queries,
     reviewing_api,
+    shortcuts_api,
     waiting,
     way_api,
     withheld,
 )
 from app.labelling.models import Preference
+from app.language import _
 from app.paging import Paged
 from app.people.access import CurrentActor, may, project_for, role_in
+from app.projects import questions
 from app.projects.models import Pair, Project
 from app.storable import Jsonable, Text
 
@@ -36,6 +39,9 @@ router = APIRouter(prefix="/api/v1", tags=["labelling"], route_class=OnceRoute)
 router.include_router(practice_api.router)
 router.include_router(reviewing_api.router)
 router.include_router(way_api.router)
+router.include_router(shortcuts_api.router)
+
+NO_RATIONALE = _("rationale: this project wants to know why; say it in a few words.")
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -52,6 +58,16 @@ class ClaimsIn(BaseModel):
         le=60,
         allow_inf_nan=False,
         description="Seconds to wait for a pair where none is free now.",
+    )
+
+
+class ReleaseIn(BaseModel):
+    """Which hold of a claim is given back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    expires_at: AwareDatetime | None = Field(
+        None, description="As it was last told: another page may have renewed the claim since."
     )
 
 
@@ -85,6 +101,9 @@ class PreferenceIn(BaseModel):
     reason: Annotated[Text, Field(max_length=1_000)] | None = Field(
         None, description="Why it is skipped."
     )
+    answers: Jsonable | None = Field(
+        None, description="To the project's `questions`, by their names."
+    )
 
     @model_validator(mode="after")
     def _reason_of_a_skip(self) -> PreferenceIn:
@@ -104,23 +123,31 @@ class PreferenceIn(BaseModel):
         return self
 
     @property
-    def unexplained(self) -> bool:
-        """Whether a person should have said more where the project wants a rationale."""
-        return self.choice != "skip" and self.judge is None and not (self.rationale or "").strip()
+    def by_a_person(self) -> bool:
+        """Whether it has to say all that the project wants of people."""
+        return self.choice != "skip" and self.judge is None
 
-    def answer(self) -> actions.Answer:
-        """The same, as the actions take it."""
-        return actions.Answer(**self.model_dump())
+    def answer(self, project: Project | None) -> actions.Answer:
+        """The same, as the actions take it.
+
+        Raises:
+            Invalid: the project wants a rationale, or has questions that this does not answer.
+        """
+        wants = (project.require_rationale, project.questions) if project else queries.NOTHING
+        return self.answering(*wants)
+
+    def answering(self, rationale: bool, asked: list[Any]) -> actions.Answer:
+        """The same of a project that wants a rationale or asks further questions."""
+        if rationale and self.by_a_person and not (self.rationale or "").strip():
+            raise Invalid(NO_RATIONALE, field="rationale")
+        said = questions.checked(asked, self.answers, complete=self.by_a_person)
+        return actions.Answer(**self.model_dump(exclude={"claim", "answers"}), answers=said)
 
 
 class OneOfMany(PreferenceIn):
     """One answer of many, and the claim that it is for."""
 
     claim: uuid.UUID
-
-    def answer(self) -> actions.Answer:
-        """The same, as the actions take it."""
-        return actions.Answer(**self.model_dump(exclude={"claim"}))
 
 
 MOST_ANSWERS = 500
@@ -178,6 +205,7 @@ def preference_view(preference: Preference, blind: bool = False) -> dict[str, An
         "judge": preference.judge,
         "flags": preference.flags or [],
         "reason": preference.reason,
+        "answers": preference.answers or {},
         "seconds": preference.seconds,
         "late": preference.late,
         "version": preference.version,
@@ -237,8 +265,8 @@ def prefer(
     claim_id: uuid.UUID, body: PreferenceIn, actor: CurrentActor, db: Db, response: Response
 ) -> dict[str, Any]:
     """Answer a claim: 201; the same again: 200 with the same preference."""
-    _explained(_allowed(actor, db, claim_id), body)
-    preference, new = batch.prefer_one(db, claim_id, actor.person.id, body.answer())
+    said = body.answer(_allowed(actor, db, claim_id))
+    preference, new = batch.prefer_one(db, claim_id, actor.person.id, said)
     if not new:
         response.status_code = 200
     return preference_view(preference, _blind(db, actor, preference.project_id))
@@ -250,14 +278,15 @@ def prefer_many(body: AnswersIn, actor: CurrentActor, db: Db, _: Once) -> dict[s
 
     An item that cannot be taken carries the members of a problem document.
     """
-    read = _explained_ones(db, [_read(item) for item in body.items])
-    answers = [(item.claim, item.answer()) for item in read if isinstance(item, OneOfMany)]
+    read = [_read(item) for item in body.items]
+    wants = queries.demands(db, [one.claim for one in read if isinstance(one, OneOfMany)])
+    checked = [_checked(one, wants) for one in read]
+    answers = [one for one in checked if isinstance(one, tuple)]
     stored = iter(
         batch.prefer_many(db, answers, actor.person.id, lambda id: _may_label(actor, db, id))
     )
     outcomes = [
-        next(stored) if isinstance(item, OneOfMany) else batch.Outcome(problem=item)
-        for item in read
+        next(stored) if isinstance(one, tuple) else batch.Outcome(problem=one) for one in checked
     ]
     projects = {one.preference.project_id for one in outcomes if one.preference}
     blind = {project for project in projects if _blind(db, actor, project)}
@@ -279,6 +308,18 @@ def _read(item: Any) -> OneOfMany | Invalid:
         ]
         detail = "; ".join(f"{e['field']}: {e['message']}" for e in faults[:5])
         return Invalid(detail, errors=faults)
+
+
+def _checked(
+    one: OneOfMany | Invalid, wants: dict[uuid.UUID, queries.Wants]
+) -> tuple[uuid.UUID, actions.Answer] | Invalid:
+    """The answer, or what its project misses in it."""
+    if isinstance(one, Invalid):
+        return one
+    try:
+        return one.claim, one.answering(*wants.get(one.claim, queries.NOTHING))
+    except Invalid as problem:
+        return problem
 
 
 def _plain(message: str) -> str:
@@ -306,11 +347,13 @@ def _may_label(actor: CurrentActor, db: Db, project_id: uuid.UUID) -> None:
 
 
 @router.post("/claims/{claim_id}/release")
-def release(claim_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
-    """Give a claim back to the others."""
+def release(
+    claim_id: uuid.UUID, actor: CurrentActor, db: Db, body: ReleaseIn | None = None
+) -> dict[str, Any]:
+    """Give a claim back to the others; with `expires_at` only if it was not renewed since."""
     _allowed(actor, db, claim_id)
-    actions.release(db, claim_id, actor.person.id)
-    return {"id": claim_id, "released": True}
+    until = body.expires_at if body else None
+    return {"id": claim_id, "released": actions.release(db, claim_id, actor.person.id, until)}
 
 
 @router.post("/claims/{claim_id}/renew")
@@ -322,7 +365,7 @@ def renew(claim_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
     """
     project = _allowed(actor, db, claim_id)
     if project is None:
-        raise NotFound("There is no such claim of yours.")
+        raise NotFound(_("There is no such claim of yours."))
     claim = leases.renew(db, project, claim_id, actor.person.id)
     return {"id": claim.id, "expires_at": claim.expires_at}
 
@@ -332,8 +375,8 @@ def amend(
     preference_id: uuid.UUID, body: PreferenceIn, actor: CurrentActor, db: Db
 ) -> dict[str, Any]:
     """Amend one's own answer until its batch is complete; the earlier value stays on record."""
-    _explained(_allowed(actor, db, preference_id), body)
-    preference = actions.amend(db, preference_id, actor.person.id, body.answer())
+    said = body.answer(_allowed(actor, db, preference_id))
+    preference = actions.amend(db, preference_id, actor.person.id, said)
     return preference_view(preference, _blind(db, actor, preference.project_id))
 
 
@@ -373,6 +416,7 @@ def _label_view(row: tuple[Preference, Pair, Any, str]) -> dict[str, Any]:
         "left_is": preference.left_is,
         "strength": preference.strength,
         "rationale": preference.rationale,
+        "answers": preference.answers or {},
         "p_left": preference.p_left,
         "judge": preference.judge,
         "annotator": annotator,
@@ -381,26 +425,6 @@ def _label_view(row: tuple[Preference, Pair, Any, str]) -> dict[str, Any]:
         "seconds": preference.seconds,
         "created_at": preference.created_at,
     }
-
-
-NO_RATIONALE = "rationale: this project wants to know why; say it in a few words."
-
-
-def _explained(project: Project | None, body: PreferenceIn) -> None:
-    """Refuse an answer without a rationale where the project wants one of people."""
-    if project is not None and project.require_rationale and body.unexplained:
-        raise Invalid(NO_RATIONALE, field="rationale")
-
-
-def _explained_ones(db: Db, read: list[OneOfMany | Invalid]) -> list[OneOfMany | Invalid]:
-    bare = [one.claim for one in read if isinstance(one, OneOfMany) and one.unexplained]
-    refused = queries.wanting_rationale(db, bare) if bare else set()
-    return [
-        Invalid(NO_RATIONALE, field="rationale")
-        if isinstance(one, OneOfMany) and one.unexplained and one.claim in refused
-        else one
-        for one in read
-    ]
 
 
 def _allowed(actor: CurrentActor, db: Db, subject: uuid.UUID) -> Project | None:

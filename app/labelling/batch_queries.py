@@ -30,23 +30,25 @@ _STORE = text(
     WITH said AS (
         SELECT * FROM jsonb_to_recordset(CAST(:said AS jsonb)) AS s(
             id uuid, claim uuid, choice text, chosen text, strength integer, rationale text,
-            p_left double precision, judge jsonb, flags text[], reason text,
+            p_left double precision, judge jsonb, flags text[], reason text, answers jsonb,
             seconds double precision)
     ), stored AS (
         INSERT INTO preferences (
             id, project_id, round_id, pair_id, claim_id, person_id, choice, chosen, left_is,
-            strength, rationale, p_left, judge, flags, reason, seconds, version, late, review,
-            updated_at)
+            strength, rationale, p_left, judge, flags, reason, answers, seconds, version, late,
+            review, updated_at)
         SELECT s.id, c.project_id, :round, c.pair_id, c.id, c.person_id, s.choice, s.chosen,
-               c.left_is, s.strength, s.rationale, s.p_left, s.judge, s.flags, s.reason, s.seconds,
+               c.left_is, s.strength, s.rationale, s.p_left, s.judge, s.flags, s.reason, s.answers,
+               s.seconds,
                1, false, false, :now
         FROM said s JOIN claims c ON c.id = s.claim
         RETURNING *
     ), history AS (
         INSERT INTO preference_versions (
             preference_id, version, choice, chosen, strength, rationale, p_left, judge, flags,
-            reason)
-        SELECT id, version, choice, chosen, strength, rationale, p_left, judge, flags, reason
+            reason, answers)
+        SELECT id, version, choice, chosen, strength, rationale, p_left, judge, flags, reason,
+               answers
         FROM stored
     ), slots AS (
         UPDATE claims SET state = 'answered' FROM stored WHERE claims.id = stored.claim_id
@@ -121,5 +123,6 @@ def _row(preference: Preference) -> dict[str, Any]:
         "judge": preference.judge,
         "flags": preference.flags,
         "reason": preference.reason,
+        "answers": preference.answers,
         "seconds": preference.seconds,
     }

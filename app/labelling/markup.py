@@ -13,6 +13,16 @@ import nh3
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from app.language import pgettext
+
+ROLES = {
+    "system": pgettext("role in a chat", "System"),
+    "user": pgettext("role in a chat", "User"),
+    "assistant": pgettext("role in a chat", "Assistant"),
+    "tool": pgettext("role in a chat", "Tool"),
+}
+"""Who speaks a turn of a conversation, as pages say it."""
+
 LONGEST = 50_000
 """Characters beyond which a text is shown as it is: rendering must never keep a pair waiting."""
 
@@ -62,8 +72,19 @@ def claim_html(prompt: Any, left: str, right: str) -> dict[str, Any]:
     }
 
 
-def claim_markup(prompt: Any, left: str, right: str) -> dict[str, Any]:
-    """The same for templates, which take it as it is: it passed the allow-list."""
+def drawn(prompt: Any, left: str, right: str) -> dict[str, Any]:
+    """The texts for templates: ``prompt`` a list of (role, text, HTML), ``sides`` one of (side,
+    text, HTML). Templates take the HTML as it is: it passed the allow-list."""
     html = claim_html(prompt, left, right)
-    sides = {side: html[side] and Markup(html[side]) for side in ("left", "right")}  # noqa: S704
-    return {"prompt": [text and Markup(text) for text in html["prompt"]], **sides}  # noqa: S704
+    turns = prompt if isinstance(prompt, list) else [{"role": "", "content": prompt}]
+    return {
+        "prompt": [
+            (turn["role"], turn["content"], _safe(text))
+            for turn, text in zip(turns, html["prompt"], strict=True)
+        ],
+        "sides": [("left", left, _safe(html["left"])), ("right", right, _safe(html["right"]))],
+    }
+
+
+def _safe(html: str | None) -> Markup | None:
+    return html and Markup(html)  # type: ignore[return-value]  # noqa: S704

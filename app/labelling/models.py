@@ -79,7 +79,8 @@ class Preference(Identified, Base):
 
     ``review``: a reviewer's answer to a disagreement, which decides.
     ``frozen_in`` is the round whose batch it was fixed in; until then it may be amended.
-    ``flags`` are of the pair, ``reason`` is why it was skipped.
+    ``flags`` are of the pair, ``reason`` is why it was skipped, ``answers`` are what was said, by
+    name, to the project's further questions (:mod:`app.projects.questions`).
     ``recorded``: it came with imported pairs, from outside: no claim, and of no round.
     ``gold``: said of a gold pair (:class:`GoldPair`), so it tells of its annotator and nothing
     else: it is no label, counts in no batch and is never trained on.
@@ -145,6 +146,7 @@ class Preference(Identified, Base):
     judge: Mapped[Json | None]
     flags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     reason: Mapped[str | None]
+    answers: Mapped[Json | None]
     seconds: Mapped[float | None]
     version: Mapped[int] = mapped_column(default=1)
     late: Mapped[bool] = mapped_column(default=False)
@@ -176,6 +178,7 @@ class PreferenceVersion(Base):
     judge: Mapped[Json | None]
     flags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     reason: Mapped[str | None]
+    answers: Mapped[Json | None]
 
 
 class GoldPair(Base):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.database import Db
 from app.errors import Conflict, Problem
 from app.formats import ANSWERS
-from app.labelling import markup, practice, practice_setup
+from app.labelling import markup, practice, practice_setup, shortcuts
 from app.labelling.practice_models import PracticeAnswer, PracticePair
 from app.language import _, pgettext
 from app.people.access import Actor, project_for
@@ -33,12 +33,6 @@ TOLD = {
     "right": _("right is better."),
     "tie": _("a tie."),
     "both_bad": _("both are bad."),
-}
-ROLES = {
-    "system": pgettext("role in a chat", "System"),
-    "user": pgettext("role in a chat", "User"),
-    "assistant": pgettext("role in a chat", "Assistant"),
-    "tool": pgettext("role in a chat", "Tool"),
 }
 
 
@@ -100,7 +94,8 @@ def _step(
         given=given,
         words=WORDS,
         told=TOLD,
-        role_words=ROLES,
+        role_words=markup.ROLES,
+        **shortcuts.for_page(actor.person.shortcuts),
         answer=_by_side(pair.answer, left_is) if pair else "",
         explanation=pair.explanation if given is not None and pair else "",
     )
@@ -115,15 +110,7 @@ def _number(at: practice.Standing, given: PracticeAnswer | None) -> int:
 
 def _texts(pair: PracticePair, left_is: str) -> dict[str, Any]:
     left, right = practice.by_sides(pair, left_is)
-    turns = pair.prompt if isinstance(pair.prompt, list) else [{"role": "", "content": pair.prompt}]
-    html = markup.claim_markup(pair.prompt, left, right)
-    return {
-        "id": pair.id,
-        "prompt": [
-            (t["role"], t["content"], h) for t, h in zip(turns, html["prompt"], strict=True)
-        ],
-        "sides": [("left", left, html["left"]), ("right", right, html["right"])],
-    }
+    return {"id": pair.id, **markup.drawn(pair.prompt, left, right)}
 
 
 def _by_side(answer: str, left_is: str) -> str:

@@ -370,10 +370,21 @@ def at_quota(session: Session, project: Project, round_id: uuid.UUID) -> set[uui
     )
 
 
-def wanting_rationale(session: Session, claims: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of the claims whose project wants a rationale with every choice."""
-    query = select(Claim.id).join(Project, Project.id == Claim.project_id)
-    return set(session.scalars(query.where(Claim.id == one_of(claims), Project.require_rationale)))
+Wants = tuple[bool, list[Any]]
+"""Whether a project wants a rationale with every choice, and its further questions."""
+
+NOTHING: Wants = (False, [])
+
+
+def demands(session: Session, claims: Sequence[uuid.UUID]) -> dict[uuid.UUID, Wants]:
+    """What the projects of the claims want to be told; claims of which nothing is, left out."""
+    rows = session.execute(
+        select(Claim.id, Project.require_rationale, Project.questions)
+        .join(Project, Project.id == Claim.project_id)
+        .where(Claim.id == one_of(claims))
+        .where(Project.require_rationale | (func.jsonb_array_length(Project.questions) > 0))
+    )
+    return {claim: (rationale, asked) for claim, rationale, asked in rows}
 
 
 def now(session: Session) -> dt.datetime:

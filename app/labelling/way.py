@@ -47,6 +47,7 @@ class Said:
     rationale: str | None
     flags: list[str] | None
     reason: str | None
+    answers: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,7 @@ def _said(one: Preference | PreferenceVersion, at: dt.datetime) -> Said:
         one.rationale,
         one.flags,
         one.reason,
+        one.answers,
     )
 
 

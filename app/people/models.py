@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database import Base, Identified
+from app.database import Base, Identified, Json
 from app.language import _
 
 ROLE_WORDS = {
@@ -52,6 +52,7 @@ class Person(Identified, Base):
     name: Mapped[str] = mapped_column(default="")
     role: Mapped[str] = mapped_column(default="member")
     password_hash: Mapped[str | None]
+    shortcuts: Mapped[Json | None]  # keys of the labelling page: app.labelling.shortcuts
     language: Mapped[str | None]
     email_proven: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     active: Mapped[bool] = mapped_column(default=True)

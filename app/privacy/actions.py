@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Sequence, case, delete, func, select, update
+from sqlalchemy import Sequence, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
@@ -71,6 +71,25 @@ class Deleted:
         return {"id": self.id, "name": self.name, "removed": self.removed, "kept": self.kept}
 
 
+# Of what was said to a project's questions only what was chosen of a list stays.
+_CHOSEN = """
+    SET answers = (
+        SELECT jsonb_object_agg(said.key, said.value) FROM jsonb_each(t.answers) said
+        WHERE said.key IN (
+            SELECT q->>'name' FROM jsonb_array_elements(projects.questions) q
+            WHERE q->>'kind' <> 'text'))
+"""
+_ANSWERS_OF_LABELS = text(
+    f"UPDATE preferences t {_CHOSEN} FROM projects WHERE projects.id = t.project_id"
+    " AND t.person_id = :person AND jsonb_typeof(t.answers) = 'object'"
+)
+_ANSWERS_OF_VERSIONS = text(
+    f"UPDATE preference_versions t {_CHOSEN} FROM preferences p JOIN projects"
+    " ON projects.id = p.project_id WHERE p.id = t.preference_id AND p.person_id = :person"
+    " AND jsonb_typeof(t.answers) = 'object'"
+)
+
+
 def delete_person(
     session: Session, person: Person, labels: Labels, by: uuid.UUID | None
 ) -> Deleted:
@@ -108,6 +127,7 @@ def delete_person(
     number = session.scalar(NUMBERS)
     person.name, person.email = f"deleted person {number}", f"deleted-{number}@deleted.invalid"
     person.password_hash, person.language, person.deleted_at = None, None, func.now()
+    person.shortcuts = None
     session.flush()
     for project in [None, *projects]:
         record(session, "person.deleted", project_id=project, person_id=by, person=str(person.id))
@@ -191,6 +211,8 @@ def _strip(session: Session, person_id: uuid.UUID) -> int:
         .where(PreferenceVersion.preference_id.in_(kept))
         .values(rationale=None, reason=None)
     )
+    session.execute(_ANSWERS_OF_LABELS, {"person": person_id})
+    session.execute(_ANSWERS_OF_VERSIONS, {"person": person_id})
     session.execute(
         update(SetAside).where(SetAside.person_id == person_id).values(reason="deleted person")
     )

@@ -119,6 +119,7 @@ def everything_about(person_id: uuid.UUID) -> Iterator[bytes]:
                 Person.email,
                 Person.name,
                 Person.role,
+                Person.shortcuts,
                 Person.active,
                 Person.created_at,
                 Person.deactivated_at,

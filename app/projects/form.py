@@ -8,6 +8,7 @@ from typing import Any
 from activedpo import acquisition
 from app.errors import Invalid
 from app.language import _
+from app.projects import question_form
 from app.projects.models import Project
 from app.projects.schema import ProjectSettings
 from app.settings import get_settings
@@ -45,6 +46,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "overlap": int,
     "overlap_share": float,
     "claim_seconds": _optional(int),
+    "break_minutes": _optional(int),
     "quota": _optional(int),
     "quota_per_round": _optional(int),
     "keep_policies": _optional(int),
@@ -64,7 +66,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "training.processes": int,
     "training.strategy": str,
 }
-SWITCHES = ("auto_next", "adjudicate", "require_rationale", "paused")
+SWITCHES = ("auto_next", "adjudicate", "require_rationale", "own_figures", "paused")
 
 _KNOWN = {
     "certainty": _("Certainty: where the policy prefers one completion most strongly"),
@@ -114,7 +116,8 @@ def refilled(sent: Mapping[str, str]) -> dict[str, Any]:
     """The form as it was sent, to be corrected."""
     switches = {name: name in sent for name in SWITCHES}
     switches["generation.engine.lora"] = "generation.engine.lora" in sent
-    return {**blank(), **dict(sent), **switches}
+    questions = question_form.rows(question_form.sent_rows(sent))
+    return {**blank(), **dict(sent), **switches, "questions": questions}
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,11 +127,12 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
             flat.update({f"{name}.{key}": item for key, item in value.items()})
         else:
             flat[name] = value
+    asked = question_form.rows(flat.pop("questions"))
     flat["judge.kind"] = (flat.pop("judge") or {}).get("kind", "")
     engine = flat.pop("generation.engine", None) or {}
     flat |= {f"generation.engine.{key}": engine.get(key) for key in ("base_url", "model", "lora")}
     flat["generation.engine.has_key"] = bool(engine.get("api_key"))
-    return {key: _shown(value) for key, value in flat.items()}
+    return {key: _shown(value) for key, value in flat.items()} | {"questions": asked}
 
 
 def _shown(value: Any) -> Any:
@@ -167,6 +171,8 @@ def parsed(
     kind = sent.get("judge.kind", "")
     same = stored_judge is not None and stored_judge.get("kind") == kind
     values["judge"] = stored_judge if same else {"kind": kind} if kind else None
+    if "questions.0.kind" in sent:
+        values["questions"] = question_form.parsed(sent)
     return {**values, **{name: name in sent for name in SWITCHES}}
 
 

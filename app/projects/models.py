@@ -53,6 +53,9 @@ class Project(Identified, Base):
     overlap_share: Mapped[float] = mapped_column(default=1.0)
     adjudicate: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     require_rationale: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    questions: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'::jsonb"))
+    break_minutes: Mapped[int | None] = mapped_column(default=45, server_default=text("45"))
+    own_figures: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     system_prompt: Mapped[str | None]
     chat: Mapped[str] = mapped_column(default="auto")
     guidelines: Mapped[str] = mapped_column(default="")

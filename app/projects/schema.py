@@ -20,6 +20,7 @@ from activedpo import acquisition
 from app.errors import Invalid, fault
 from app.language import _
 from app.oracles.schema import ADDRESS, plain_address
+from app.projects.questions import Questions, named_apart
 from app.sealed import MASK, sealed_in
 from app.storable import Jsonable, Text, Words
 
@@ -212,6 +213,9 @@ class ProjectSettings(Strict):
     overlap_share: Share = 1.0
     adjudicate: StrictBool = False
     require_rationale: StrictBool = False
+    questions: Annotated[Questions, AfterValidator(named_apart)] = Field(default_factory=list)
+    break_minutes: Annotated[int, Field(ge=5, le=600)] | None = 45
+    own_figures: StrictBool = False
     system_prompt: Annotated[Text, Field(max_length=100_000)] | None = None
     chat: Literal["auto", "off"] = "auto"
     guidelines: Annotated[Text, Field(max_length=100_000)] = ""

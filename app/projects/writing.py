@@ -76,7 +76,7 @@ COLUMNS = (
     "id", "pair", "external_id", "prompt", "completion_a", "completion_b", "finished_a",
     "finished_b", "tokens_prompt", "tokens_a", "tokens_b", "logp_a", "logp_b", "ref_logp_a",
     "ref_logp_b", "choice", "chosen", "left_is", "strength", "rationale", "p_left", "judge",
-    "flags", "reason",
+    "flags", "reason", "answers",
     "annotator", "reliability", "round", "round_number", "policy", "audit", "margin", "entropy",
     "late", "recorded", "seconds", "created_at",
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.database import Db
 from app.people.access import CurrentActor, project_for
-from app.quality import actions, gold_api, queries
+from app.quality import actions, gold_api, own, queries
 from app.storable import Text
 
 router = APIRouter(prefix="/api/v1/projects/{project_id}", tags=["quality"])
@@ -30,6 +30,13 @@ def quality(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any
     """Agreement, side bias, length bias and time by round, by annotator and between two."""
     project = project_for(db, actor, project_id, "manage")
     return queries.quality_view(db, project.id)
+
+
+@router.get("/own-figures")
+def own_figures(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """One's own pace and agreement; 409 where the project shows them to nobody."""
+    project = project_for(db, actor, project_id, "label")
+    return own.figures(db, project, actor.person.id).view()
 
 
 @router.put("/set-asides/{person_id}")

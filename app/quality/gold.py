@@ -238,6 +238,7 @@ def answers(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
             Preference.left_is,
             Preference.strength,
             Preference.rationale,
+            Preference.answers,
             Preference.seconds,
             Person.email.label("annotator"),
             Round.number.label("round_number"),

@@ -13,11 +13,12 @@ from app.errors import Problem
 from app.people.access import Actor, project_for
 from app.projects.models import Project
 from app.projects.pages import shared
-from app.quality import actions, gold_pages, queries
+from app.quality import actions, gold_pages, own_pages, queries
 from app.web import Checked, PageActor, Posted, go, render, text
 
 router = APIRouter(include_in_schema=False)
 router.include_router(gold_pages.router)
+router.include_router(own_pages.router)
 
 
 @router.get("/projects/{project_id}/quality")

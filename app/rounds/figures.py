@@ -18,10 +18,21 @@ from app.rounds.models import Event, Round
 
 
 @dataclass(frozen=True)
+class Said:
+    """What somebody said of a pair: ``word`` as in :class:`Chosen`, and all that went with it."""
+
+    name: str
+    word: str
+    words: str | None
+    flags: tuple[str, ...]
+    answers: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Chosen:
     """A pair of the batch: why it was chosen, and what was said of it.
 
-    ``answers`` are words: "a", "b", "tie", "both bad", "skip".
+    ``answers`` are words: "A", "B", "tie", "both bad", "skip".
     """
 
     id: uuid.UUID
@@ -33,7 +44,12 @@ class Chosen:
     rank: int | None
     audit: bool
     state: str
-    answers: tuple[str, ...]
+    said: tuple[Said, ...]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The words alone."""
+        return tuple(one.word for one in self.said)
 
     def without_text(self, instead: str) -> Chosen:
         """The same with its texts replaced."""
@@ -68,7 +84,7 @@ def batch(session: Session, round: Round, limit: int) -> list[Chosen]:
     return [_chosen(pair, content, said[pair.id]) for pair, content in rows]
 
 
-def _chosen(pair: Pair, content: Any, said: Sequence[str]) -> Chosen:
+def _chosen(pair: Pair, content: Any, said: Sequence[Said]) -> Chosen:
     return Chosen(
         pair.id,
         content,
@@ -83,15 +99,18 @@ def _chosen(pair: Pair, content: Any, said: Sequence[str]) -> Chosen:
     )
 
 
-def _answers(session: Session, ids: Sequence[uuid.UUID]) -> defaultdict[uuid.UUID, list[str]]:
+def _answers(session: Session, ids: Sequence[uuid.UUID]) -> defaultdict[uuid.UUID, list[Said]]:
     rows = session.execute(
-        select(Preference.pair_id, Preference.choice, Preference.chosen)
+        select(Preference, Person.name, Person.email)
+        .join(Person, Person.id == Preference.person_id)
         .where(Preference.pair_id.in_(ids), Preference.deleted_at.is_(None))
         .order_by(Preference.id)
     )
-    said = defaultdict[uuid.UUID, list[str]](list)
-    for pair_id, choice, chosen in rows:
-        said[pair_id].append(chosen.upper() if chosen else choice.replace("_", " "))
+    said = defaultdict[uuid.UUID, list[Said]](list)
+    for one, name, email in rows:
+        word = one.chosen.upper() if one.chosen else one.choice.replace("_", " ")
+        words, flags = one.rationale or one.reason, tuple(one.flags or ())
+        said[one.pair_id].append(Said(name or email, word, words, flags, one.answers or {}))
     return said
 
 

@@ -24,7 +24,7 @@ from app.oracles import story as oracle_story
 from app.people.access import Actor, may, project_for, role_in
 from app.projects.figures import newest_rounds, policy_numbers
 from app.projects.models import Project
-from app.rounds import actions, figures, queries, scatter, story
+from app.rounds import actions, figures, missing, queries, scatter, story
 from app.rounds.api import round_for
 from app.rounds.models import CLOSED, Round
 from app.system.queries import lacking
@@ -112,6 +112,7 @@ def round_page(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) 
         **context,
         live=not over,
         show_pairs=show_pairs,
+        titles={one["name"]: one["title"] for one in context["project"].questions},
         chosen_how=_how(round),
         scatter=scatter.of_round(db, round, MOST_DOTS, pairs_at) if show_pairs else None,
         pairs=chosen[:MOST_PAIRS],
@@ -148,6 +149,7 @@ def _moving(
         "labelling": round.needed > 0 and round.state not in ("queued", "generating"),
         "people": figures.labellers(db, round.id, actor.person.id if blind else None),
         "oracle": _oracle(db, round),
+        "missing": missing.missing(db, project, round),
         "outcome": story.outcome(round.metrics, trained=trained),
         "curves": story.curves(round.metrics),
     }

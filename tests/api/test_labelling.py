@@ -9,7 +9,17 @@ import pytest
 
 LABEL = {
     *("id", "pair", "external_id", "prompt", "choice", "chosen", "left_is", "strength"),
-    *("rationale", "p_left", "judge", "annotator", "round", "policy", "seconds", "created_at"),
+    *(
+        "rationale",
+        "answers",
+        "p_left",
+        "judge",
+        "annotator",
+        "round",
+        "policy",
+        "seconds",
+        "created_at",
+    ),
 }
 
 
@@ -141,6 +151,15 @@ def test_release_over_http(cast, imported):
     (held,) = claim(cast.annotator, imported)
     assert cast.owner.post(f"/api/v1/claims/{held['id']}/release").status_code == 404
     assert cast.annotator.post(f"/api/v1/claims/{held['id']}/release").status_code == 200
+
+
+def test_a_queue_that_only_looks_empty_says_so(cast, imported):
+    held = claim(cast.owner, imported, 3)
+    empty = cast.annotator.post(f"{imported}/claims", json={"count": 1}).json()
+    assert empty == {"items": [], "waiting": 3}
+    cast.owner.post(f"/api/v1/claims/{held[0]['id']}/release")
+    assert len(claim(cast.annotator, imported)) == 1
+    assert cast.annotator.post(f"{imported}/claims", json={"count": 1}).json()["waiting"] == 2
 
 
 def test_labels_are_listed_with_everything_about_them(cast, imported):

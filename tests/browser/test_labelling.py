@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Site
+from tests.browser.conftest import EMAIL, PASSWORD, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 
@@ -117,6 +117,53 @@ def test_an_answer_that_was_on_its_way_survives_a_reload(site: Site, label: Any)
     page.reload()
     through(page)
     assert [row["choice"] for row in site.answers(project)] == ["tie"]
+
+
+def test_a_session_that_ends_loses_no_answer(site: Site, label: Any) -> None:
+    project, page = label("Signed out", 6)
+    page.context.clear_cookies()
+    page.keyboard.press("2")
+    expect(page.locator("#note")).to_contain_text("signed out")
+    page.locator("#note").get_by_role("link").click()
+    page.get_by_label("E-mail").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("#pair")).to_be_visible()
+    through(page)
+    assert [row["choice"] for row in site.answers(project)] == ["right"]
+
+
+def test_going_back_shows_each_pair_with_its_own_draft(site: Site, label: Any) -> None:
+    project, page = label("Drafts", 6)
+    page.keyboard.press("r")
+    page.keyboard.type("of the first")
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    expect(page.locator("#why")).to_have_value("")
+    page.keyboard.press("r")
+    page.keyboard.type("of the second")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    expect(page.locator("#why")).to_have_value("of the first")
+    page.keyboard.press("2")
+    expect(page.locator("#why")).to_have_value("of the second")
+    page.keyboard.press("3")
+    through(page)
+    said = [(row["choice"], row["rationale"]) for row in site.answers(project)]
+    assert sorted(said) == [("right", "of the first"), ("tie", "of the second")]
+
+
+def test_a_skip_is_taken_back(site: Site, label: Any) -> None:
+    project, page = label("Unskip", 6)
+    first = shown(page)
+    page.keyboard.press("s")
+    expect(page.locator("#prompt-text")).not_to_have_text(first)
+    page.keyboard.press("u")
+    expect(page.locator("#prompt-text")).to_have_text(first)
+    page.keyboard.press("4")
+    through(page)
+    (row,) = site.answers(project)
+    assert (row["choice"], row["prompt"]) == ("both_bad", first.strip())
 
 
 def test_keys_do_nothing_while_help_is_open_or_with_a_modifier(site: Site, label: Any) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from app.database import transaction
 from app.errors import Conflict, Gone, NotFound
-from app.labelling import queries
+from app.labelling import actions, queries
 from app.labelling.models import Claim
 from app.rounds import actions as rounds
 
@@ -164,3 +164,17 @@ def test_of_a_renewal_and_a_takeover_at_once_exactly_one_wins(world):
     with transaction() as s:
         live = s.scalars(select(Claim.pair_id).where(Claim.state == "live")).all()
     assert len(live) == len(set(live)) == 12
+
+
+def test_a_page_that_is_left_takes_nothing_from_one_that_has_renewed_since(world):
+    w = world(1)
+    w.open()
+    (held,) = w.claim("ann")
+    knows = held.claim.expires_at
+    renewed = w.renew("ann", held).expires_at
+    with transaction() as s:
+        assert not actions.release(s, held.claim.id, w.person("ann"), until=knows)
+    assert w.claim("bob") == []
+    with transaction() as s:
+        assert actions.release(s, held.claim.id, w.person("ann"), until=renewed)
+    assert len(w.claim("bob")) == 1

@@ -142,6 +142,7 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "person_id": cast.people["annotator"],
         "key_id": uuid.uuid4(),
         "pair_id": uuid.uuid4(),
+        "claim_id": uuid.uuid4(),
         "practice_id": uuid.uuid4(),
         "invitation_id": uuid.uuid4(),
         "kept_id": uuid.uuid4(),

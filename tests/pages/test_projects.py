@@ -174,3 +174,43 @@ def test_a_server_s_address_is_checked_where_it_is_typed(cast: Cast) -> None:
     described = page.find(id="generation.engine.base_url")["aria-describedby"]
     assert "name a host" in " ".join(page.find(id=name).text for name in described.split())
     assert page.find("details", open=True) is not None
+
+
+def test_questions_are_set_by_the_form_and_come_back(cast: Cast) -> None:
+    sent = fields(cast.owner, f"{cast.p}/settings")
+    assert "questions.1.title" in sent
+    sent |= {
+        "questions.0.title": "How helpful?",
+        "questions.0.kind": "rating",
+        "questions.0.required": "on",
+        "questions.1.title": "Which tone?",
+        "questions.1.kind": "single",
+        "questions.1.options": "warm\r\n\r\n cold ",
+        "questions.1.name": "tone",
+    }
+    answer = cast.owner.submit(f"{cast.p}/settings", sent)
+    assert answer.headers["Location"].endswith("?done=settings")
+    with transaction() as session:
+        asked = session.get_one(Project, cast.project_id).questions
+    assert asked == [
+        {"name": "how_helpful", "title": "How helpful?", "kind": "rating", "options": None,
+         "scale": 5, "required": True},
+        {"name": "tone", "title": "Which tone?", "kind": "single", "options": ["warm", "cold"],
+         "scale": None, "required": False},
+    ]  # fmt: skip
+    again = fields(cast.owner, f"{cast.p}/settings")
+    assert again["questions.1.options"].split() == ["warm", "cold"]
+    again |= dict.fromkeys(("questions.0.title", "questions.0.name"), "")
+    assert cast.owner.submit(f"{cast.p}/settings", again).status_code == 303
+    with transaction() as session:
+        assert [q["name"] for q in session.get_one(Project, cast.project_id).questions] == ["tone"]
+
+
+def test_a_question_that_cannot_be_is_marked_where_it_stands(cast: Cast) -> None:
+    sent = fields(cast.owner, f"{cast.p}/settings")
+    sent |= {"questions.1.title": "Which <b>?", "questions.1.kind": "multi"}
+    answer = cast.owner.submit(f"{cast.p}/settings", sent)
+    assert answer.status_code == 422
+    page = soup(answer)
+    assert "options" in page.find(id="questions.0-problem").text
+    assert page.find(id="questions.0.title")["value"] == "Which <b>?"

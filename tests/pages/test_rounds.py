@@ -133,3 +133,22 @@ def test_policies_show_where_they_come_from(cast: Cast, policy_id: uuid.UUID) ->
     line = [li.find(["a", "strong"]).string for li in page.select(".lineage li")]
     assert line == ["π₀", "Policy 1"]
     assert page.select_one("a.button.main")["href"] == f"/api/v1/policies/{policy_id}/download"
+
+
+def test_who_runs_the_project_reads_what_was_said_of_a_pair_and_nobody_else(
+    cast: Cast, labelling_round: uuid.UUID
+) -> None:
+    asked = {"name": "tone", "title": "Which <i>tone?", "kind": "multi", "options": ["warm <b>"]}
+    token = {"X-CSRF-Token": cast.owner.token}
+    cast.owner.patch(f"/api/v1{cast.p}", json={"questions": [asked]}, headers=token)
+    claim = soup(cast.annotator.get(f"{cast.p}/label")).select_one("#answer")["action"]
+    sent = {"choice": "tie", "why": "for <u>that", "flag": "unsafe", "answers.tone": "warm <b>"}
+    assert cast.annotator.submit(str(claim), sent).status_code == 303
+    read = soup(cast.owner.get(f"/rounds/{labelling_round}")).select_one(".opinions").text
+    for word in ("tie", "for <u>that", "unsafe", "Which <i>tone?", "warm <b>"):
+        assert word in read
+    with transaction() as session:
+        session.get_one(Round, labelling_round).state = "done"
+    seen = soup(cast.annotator.get(f"/rounds/{labelling_round}"))
+    assert seen.select(".opinions") == []
+    assert "What was chosen" in seen.text

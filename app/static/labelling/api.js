@@ -34,6 +34,7 @@ export async function call(method, path, body, keep = false) {
 }
 
 /** Sent while the page is going away; nobody waits for the answer. */
-export function farewell(path) {
-  fetch(outward(path), { method: "POST", headers: { "X-CSRF-Token": token }, credentials: "same-origin", keepalive: true }).catch(() => {});
+export function farewell(path, body) {
+  const headers = { "X-CSRF-Token": token, "Content-Type": "application/json" };
+  fetch(outward(path), { method: "POST", headers, body: JSON.stringify(body), credentials: "same-origin", keepalive: true }).catch(() => {});
 }

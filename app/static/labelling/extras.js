@@ -1,20 +1,23 @@
-// What may be said beside the choice: how much better, what is wrong, why.
+// What may be said beside the choice: how much better, what is wrong, why, the project's questions.
+import * as questions from "./questions.js";
+import { _ } from "../words.js";
+
 const form = document.getElementById("extras");
 const opener = document.getElementById("more-said");
 const why = document.getElementById("why");
 const boxes = (name) => [...form.querySelectorAll(`[name=${name}]`)];
 
-let pending = null; // a choice that waits for its rationale
+let pending = null; // a choice that waits for its rationale, or for an answer
 let send = () => {};
 
-/** `answer(choice)` is called when a choice that waited has its rationale. */
+/** `answer(choice)` is called when a choice that waited has what it lacked. */
 export function start(answer) {
   send = answer;
   opener.addEventListener("click", () => (form.hidden ? open(why) : close()));
-  form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
-    if (event.key === "Escape") leave();
+    if (questions.key(event, confirm)) { /* done */ }
+    else if (event.key === "Escape") leave();
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) confirm();
     else return;
     event.preventDefault();
@@ -29,6 +32,7 @@ export function open(target = why) {
 }
 
 function close() {
+  if (questions.any) return; // they are part of the page
   form.hidden = true;
   opener.setAttribute("aria-expanded", "false");
 }
@@ -42,13 +46,33 @@ function leave() {
 function confirm() {
   const choice = pending;
   document.activeElement?.blur();
-  if (choice && why.value.trim()) send(choice);
+  if (choice) send(choice);
 }
 
-/** Asks for the rationale that this choice lacks. */
-export function ask(choice) {
+/** What the project wants with every choice and was not said: the words for it, and where to say
+ *  it; null where nothing is missing. */
+export function lacking(said, rationale) {
+  if (rationale && !said.rationale) {
+    const words = _("This project wants to know why: say it in a few words, then press Ctrl and Enter.");
+    return { words, enter: () => open(why) };
+  }
+  const group = questions.missing();
+  if (!group) return null;
+  const words = _("This project wants an answer first: %(question)s", { question: questions.title(group) });
+  return { words, enter: () => { open(null); questions.enter(group); } };
+}
+
+/** Lets this choice wait for what it lacks. */
+export function ask(choice, { enter }) {
   pending = choice;
-  open(why);
+  enter();
+}
+
+export function openQuestions() {
+  if (!questions.any) return false;
+  open(null);
+  questions.enter(questions.first());
+  return true;
 }
 
 export const openFlags = () => open(boxes("flag")[0]);
@@ -68,6 +92,8 @@ export function read(choice) {
   if (text) said[choice === "skip" ? "reason" : "rationale"] = choice === "skip" ? text.slice(0, 1000) : text;
   if (picked && (choice === "left" || choice === "right")) said.strength = Number(picked.value);
   if (flags.length) said.flags = flags;
+  const answers = questions.read();
+  if (Object.keys(answers).length) said.answers = answers;
   return said;
 }
 
@@ -77,6 +103,7 @@ export function fill(said = {}) {
   why.value = said.rationale ?? said.reason ?? "";
   for (const box of boxes("strength")) box.checked = Number(box.value) === said.strength;
   for (const box of boxes("flag")) box.checked = (said.flags ?? []).includes(box.value);
+  questions.fill(said.answers);
   if (form.contains(document.activeElement)) document.activeElement.blur();
-  if (Object.keys(said).length) open(null); else close();
+  if (questions.any || Object.keys(said).length) open(null); else close();
 }

@@ -1,6 +1,8 @@
 // The labelling page: one pair at a time, the next one already here, answers sent behind.
 import { call, root } from "./api.js";
+import * as breaks from "./breaks.js";
 import * as extras from "./extras.js";
+import * as keys from "./keys.js";
 import { Leases } from "./leases.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
@@ -11,12 +13,13 @@ import { _, ngettext } from "../words.js";
 const page = document.getElementById("labelling").dataset;
 const WORDS = { left: _("left"), right: _("right"), tie: _("a tie"), both_bad: _("both bad"), skip: _("skipped") };
 const COUNTS = new Set(["left", "right", "tie", "both_bad"]);
-const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", s: "skip" };
-const STRENGTHS = { Digit1: "1", Digit2: "2", Digit3: "3" }; // with shift
 
 const signIn = () => `${root}/sign-in?next=${encodeURIComponent(location.pathname.slice(root.length))}`;
+const brought = JSON.parse(page.claims); // the first of them stands on the page already
+const painted = brought[0] ?? null;
 const watch = new Stopwatch();
 let current = null;
+const drafts = new Map(); // what was said of pairs that an undo put back, by claim
 const answered = []; // {claim, choice, said}, the newest last
 let changes = 0; // answers and undos so far
 const batch = { done: Number(page.done), needed: Number(page.needed), number: Number(page.number) };
@@ -38,6 +41,9 @@ const outbox = new Outbox(`activedpo.answer.${page.person}.${page.project}.`, {
     view.note(op.kind === "undo" ? _("Not undone: %(detail)s", { detail }) : _("An answer was not taken: %(detail)s", { detail }));
     refreshProgress();
     update();
+  },
+  undone(id, back) {
+    for (const held of [current, ...queue.claims]) if (held?.id === id) held.expires_at = back.expires_at;
   },
   settled() {
     refreshProgress();
@@ -69,7 +75,7 @@ const leases = new Leases({
 
 function next() {
   current = queue.take();
-  extras.fill();
+  extras.fill(drafts.get(current?.id));
   if (current) {
     view.show(current);
     watch.restart();
@@ -90,11 +96,13 @@ function choose(choice) {
   if (!current) return;
   if (outbox.full) return view.note(_("%(n)s answers wait for the network. Further ones are taken once it is back.", { n: outbox.waiting }));
   const said = extras.read(choice);
-  if (page.requireRationale && COUNTS.has(choice) && !said.rationale) {
-    extras.ask(choice);
-    return view.note(_("This project wants to know why: say it in a few words, then press Ctrl and Enter."));
+  const lacking = COUNTS.has(choice) && extras.lacking(said, page.requireRationale);
+  if (lacking) {
+    extras.ask(choice, lacking);
+    return view.note(lacking.words);
   }
   changes += 1;
+  drafts.delete(current.id);
   outbox.answer(current.id, { choice, seconds: watch.read(), ...said });
   answered.push({ claim: current, choice, said });
   if (COUNTS.has(choice)) batch.done += 1;
@@ -109,7 +117,10 @@ function undo() {
   changes += 1;
   outbox.undo(last.claim.id);
   if (COUNTS.has(last.choice)) batch.done -= 1;
-  if (current) queue.putBack(current);
+  if (current) {
+    drafts.set(current.id, extras.read("left"));
+    queue.putBack(current);
+  }
   current = last.claim;
   view.show(current);
   extras.fill(last.said);
@@ -143,29 +154,44 @@ async function refreshProgress() {
 }
 
 const help = document.getElementById("help");
-const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable=true]";
-const typing = (target) => target.closest(TYPED);
+const WHAT = Object.fromEntries(Object.entries(JSON.parse(page.keys)).map(([what, key]) => [key, what]));
+const OPENS = new Set(["why", "flags", "questions", "help"]);
+const needsPair = (act) => () => { if (current) act(); };
+const ACTS = {
+  left: () => choose("left"), right: () => choose("right"), tie: () => choose("tie"), both_bad: () => choose("both_bad"),
+  skip: () => choose("skip"), undo,
+  prompt: view.togglePrompt, raw: view.toggleRaw, differences: view.toggleDifferences,
+  why: needsPair(() => extras.open()), flags: needsPair(extras.openFlags), questions: needsPair(extras.openQuestions),
+  slightly: needsPair(() => extras.strength("1")), clearly: needsPair(() => extras.strength("2")), far: needsPair(() => extras.strength("3")),
+  help() { help.open ? help.close() : help.showModal(); },
+};
+
+/** What a key means, if anything. */
+const meaning = (event) => keys.names(event).map((name) => WHAT[name]).find(Boolean);
 
 addEventListener("keydown", (event) => {
-  // A held key repeats: one press is one answer.
-  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (typing(event.target)) return;
-  const key = event.key.toLowerCase();
-  if (key === "?") { help.open ? help.close() : help.showModal(); }
-  else if (help.open) return;
-  else if (KEYS[key]) choose(KEYS[key]);
-  else if (key === "u") undo();
-  else if (key === "p") view.togglePrompt();
-  else if (key === "m") view.toggleRaw();
-  else if (key === "d") view.toggleDifferences();
-  else if (key === "r" && current) extras.open();
-  else if (key === "f" && current) extras.openFlags();
-  else if (event.shiftKey && STRENGTHS[event.code] && current) extras.strength(STRENGTHS[event.code]);
-  else return;
+  if (keys.foreign(event)) return;
+  const what = meaning(event);
+  if (!what || (help.open && what !== "help")) return;
+  if (event.key.startsWith("Arrow") && event.target.matches("input")) return; // it moves between options
+  ACTS[what]();
   event.preventDefault();
 });
 
+/** Keys from before this script was here. They were meant for the pair that was on the page: of a
+ *  second answer, and of what was typed behind a key that opens something, nobody knows for what. */
+function pressEarly() {
+  for (const early of window.keysSoFar()) {
+    const what = meaning(early);
+    const answers = what === "skip" || COUNTS.has(what);
+    if (!what || (answers && (!current || current !== painted))) continue;
+    ACTS[what]();
+    if (answers || OPENS.has(what)) return;
+  }
+}
+
 for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => choose(button.dataset.choice));
+document.getElementById("answer").addEventListener("submit", (event) => event.preventDefault());
 document.getElementById("undo").addEventListener("click", undo);
 document.getElementById("mark-differences").addEventListener("click", view.toggleDifferences);
 document.getElementById("show-raw").addEventListener("click", view.toggleRaw);
@@ -177,7 +203,18 @@ addEventListener("pageshow", (event) => { if (event.persisted) location.reload()
 
 extras.start(choose);
 view.watchPrompt();
-update();
 outbox.start();
 leases.start();
-queue.start((claim) => !outbox.holds(claim.id));
+breaks.start(Number(page.break), {
+  idle: () => watch.idle,
+  suggest(minutes) { view.note(_("You have labelled for %(minutes)s minutes. A short break keeps the eye fresh.", { minutes }), { stay: true }); },
+});
+const wanted = brought.filter((claim) => !outbox.holds(claim.id));
+if (painted && wanted[0] === painted) {
+  current = wanted.shift();
+  view.show(current, { painted: true });
+}
+queue.start(wanted);
+if (!current && painted) next();
+update();
+pressEarly();

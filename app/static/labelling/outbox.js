@@ -14,7 +14,8 @@ export class Outbox {
   #preferences = new Map(); // claim -> preference id
   #aliases = new Map(); // claim -> the claim that an undo gave back in its place
 
-  /** `tell` has: state({waiting, failing, signedOut}), refused(op, detail), settled(). */
+  /** `tell` has: state({waiting, failing, signedOut}), refused(op, detail), settled(), and
+   *  undone(claim, back) with the claim as it is held again. */
   constructor(store, tell) {
     this.store = store;
     this.tell = tell;
@@ -116,7 +117,9 @@ export class Outbox {
     if (op.kind === "answer") this.#preferences.set(op.claim, data?.id);
     else {
       this.#preferences.delete(op.claim);
-      if (data?.claim?.id) this.#aliases.set(op.claim, data.claim.id);
+      if (!data?.claim?.id) return;
+      this.#aliases.set(op.claim, data.claim.id);
+      this.tell.undone(op.claim, data.claim);
     }
   }
 }

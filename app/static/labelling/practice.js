@@ -1,14 +1,14 @@
 // Keys of the practice page: the same as while labelling, and one to go on. It works without them.
-const TYPED = "input, textarea, select, [contenteditable=true]";
+import { foreign, names } from "./keys.js";
 
 addEventListener("keydown", (event) => {
-  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (event.target.closest(TYPED)) return;
-  const goes = event.key.toLowerCase() === "n" ? document.getElementById("go-on") : null;
-  const button = goes ?? document.querySelector(`[data-choice="${CSS.escape(event.key)}"]`);
-  if (!button) return;
+  if (foreign(event) || event.target.matches("input")) return;
+  const found = names(event);
+  const button = [...document.querySelectorAll("[data-key]")].find((one) => found.includes(one.dataset.key));
+  const goes = button ?? (found[0] === "n" ? document.getElementById("go-on") : null);
+  if (!goes) return;
   event.preventDefault();
-  button.click();
+  goes.click();
 });
 
 document.getElementById("told")?.focus(); // the answer is read out first

@@ -27,14 +27,10 @@ export class Queue {
   putBack(claim) { this.#ready.unshift(claim); }
   forget(id) { this.#ready = this.#ready.filter((claim) => claim.id !== id); }
 
-  /** Takes up what an earlier visit still holds, but for what `wanted` says no to. */
-  async start(wanted) {
-    try {
-      const held = await call("GET", this.path);
-      if (held.ok) this.#ready.push(...held.data.items.filter(wanted));
-    } catch { /* then they come back by themselves when their time runs out */ }
-    if (this.#ready.length) this.tell.arrived();
-    else this.fill();
+  /** Begins with the claims that the page brought along. */
+  start(claims) {
+    this.#ready.push(...claims);
+    this.fill();
   }
 
   async fill() {
@@ -69,7 +65,10 @@ export class Queue {
 
   /** Gives back what was not answered. */
   release(current) {
-    for (const claim of [current, ...this.#ready]) if (claim) farewell(`/api/v1/claims/${claim.id}/release`);
+    for (const claim of [current, ...this.#ready]) {
+      // Held until another moment than we know of, it is in use on another page
+      if (claim) farewell(`/api/v1/claims/${claim.id}/release`, { expires_at: claim.expires_at });
+    }
     this.#ready = [];
   }
 }

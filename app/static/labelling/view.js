@@ -49,18 +49,23 @@ function drawPrompt() {
     : prompt.length === 1 && prompt[0].role === "user" ? prompt[0].content : null;
   const rendered = shown.html?.prompt;
   $("prompt-text").replaceChildren(...(single === null ? turns(prompt, rendered) : [reading(single, html(rendered?.[0]))]));
-  $("folded-text").textContent = single ?? prompt.findLast((m) => m.role === "user")?.content ?? "";
 }
 
-export function show(claim) {
+const lastAsked = (prompt) => (typeof prompt === "string" ? prompt : prompt.findLast((m) => m.role === "user")?.content ?? "");
+
+/** `painted`: its texts stand on the page already, as the server draws them. */
+export function show(claim, { painted = false } = {}) {
   shown = claim;
   mode.differences = false;
-  drawPrompt();
-  drawSides();
+  if (!painted || mode.raw) {
+    drawPrompt();
+    drawSides();
+  }
+  $("folded-text").textContent = lastAsked(claim.prompt);
   $("pair").hidden = false;
   $("rest").hidden = true;
   foldIfLong($("prompt-text"));
-  scrollTo(0, 0);
+  if (!painted) scrollTo(0, 0);
 }
 
 /** Markdown or the text as it is; kept for the next visit. */
