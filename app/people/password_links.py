@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Forbidden, Gone
+from app.language import _
 from app.people import actions, throttle
 from app.people.access import now, token_hash
 from app.people.models import PasswordLink, Person
@@ -49,7 +50,7 @@ def make(session: Session, person: Person, by: Person) -> tuple[str, dt.datetime
     """
     _passwords_are_taken()
     if not person.active or person.deleted_at is not None:
-        raise Conflict("This person is not active: activate them first.")
+        raise Conflict(_("This person is not active: activate them first."))
     token, expires = secrets.token_urlsafe(32), now() + LASTS
     values = {"token_hash": token_hash(token), "expires_at": expires, "created_by": by.id}
     session.execute(
@@ -106,4 +107,4 @@ def _is_open(session: Session, link: PasswordLink) -> bool:
 
 def _passwords_are_taken() -> None:
     if not get_settings().password_sign_in:
-        raise Forbidden("Passwords are not taken here: people sign in through the provider.")
+        raise Forbidden(_("Passwords are not taken here: people sign in through the provider."))
