@@ -192,60 +192,6 @@ MUTANTS = (
         MACHINE,
     ),
     Mutant(
-        "fencing number of an oracle",
-        "app/oracles/queries.py",
-        "            Oracle.attempt == attempt,\n"
-        '            Oracle.state.in_(("active", "waiting")),\n'
-        "        )\n"
-        "        .with_for_update(key_share=True)",
-        '            Oracle.state.in_(("active", "waiting")),\n'
-        "        )\n"
-        "        .with_for_update(key_share=True)",
-        MACHINE,
-    ),
-    Mutant(
-        "lock of the round",
-        "app/rounds/queries.py",
-        "        .where(Round.id == round_id)\n        .with_for_update(key_share=True)",
-        "        .where(Round.id == round_id)",
-        MACHINE,
-    ),
-    Mutant(
-        "lock of the pair",
-        "app/labelling/queries.py",
-        "        .where(Pair.id == pair_id)\n        .with_for_update()",
-        "        .where(Pair.id == pair_id)",
-        MACHINE,
-    ),
-    Mutant(
-        "lock of the project",
-        "app/rounds/queries.py",
-        "        .where(Project.id == project_id)\n        .with_for_update(key_share=True)",
-        "        .where(Project.id == project_id)",
-        MACHINE,
-    ),
-    Mutant(
-        "a run is taken by one, SKIP LOCKED",
-        "app/rounds/runs.py",
-        "        FOR UPDATE OF r SKIP LOCKED\n",
-        "",
-        MACHINE,
-    ),
-    Mutant(
-        "labels that are fixed are not changed",
-        "app/labelling/actions.py",
-        "    if preference.frozen_in is not None:",
-        "    if False:",
-        MACHINE,
-    ),
-    Mutant(
-        "the same answer again is the same preference",
-        "app/labelling/actions.py",
-        "    if standing is not None:\n        return _again(standing, answer), False\n",
-        "",
-        MACHINE,
-    ),
-    Mutant(
         "revision of the database",
         "app/skew.py",
         "    if found == newest:",
