@@ -169,25 +169,6 @@ def test_a_worker_that_dies_leaves_no_process(
     assert len(both) == 2
 
 
-def test_a_worker_told_to_stop_leaves_the_checkpoint_of_the_step_it_was_at(
-    project: Callable[..., UUID], start_worker: Callable[..., Worker]
-) -> None:
-    worker = start_worker()
-    round_id = start_training(project, **LONG | {"checkpoint_every": 1_000_000})
-    wait_for(lambda: stepping(round_id, 30))
-    both = processes_of(worker)
-    assert worker.stop(seconds=60) == 0
-    assert all(map(gone, both))
-    (run,) = runs_of(round_id, "train")
-    assert (run.state, run.stuck) == ("queued", 0)
-    assert run.checkpoint_uri is not None
-    start_worker()
-    again = wait_for(lambda: stepping(round_id))
-    assert again.done > 30
-    wait_state(round_id, "done")
-    assert policies(round_id) == 1
-
-
 def test_no_memory_in_one_process_fails_the_round_and_the_worker_goes_on(
     project: Callable[..., UUID],
     start_worker: Callable[..., Worker],
