@@ -93,6 +93,28 @@ def test_gradient_counts_what_was_bought() -> None:
     assert acquire("gradient", None, 1, features=pool, past=known).tolist() == [1]
 
 
+def test_disputed_takes_the_pair_where_the_labels_speak_against_the_policy() -> None:
+    """Labels say x is good. Of three pairs the policy is as sure of the first two: for x, and
+    against it; of the third, against x too, it is hardly sure.
+    """
+    known = past(*[([1.0, 0.0], 1.0)] * 5)
+    scores = scores_of(np.array([2.0, -2.0, -0.1]))
+    pool = features([1, 0], [1, 0], [1, 0])
+    picked = acquire("disputed", scores, 3, features=pool, past=known)
+    assert picked.tolist() == [1, 2, 0]
+
+
+def test_expected_gradient_takes_the_likely_error_and_of_two_the_longer_difference() -> None:
+    """As above; and of two pairs that nothing is known of the one whose completions differ more."""
+    known = past(*[([1.0, 0.0], 1.0)] * 5)
+    pool = features([1, 0], [1, 0])
+    contradicted = scores_of(np.array([2.0, -2.0]))
+    assert acquire("expected_gradient", contradicted, 1, features=pool, past=known).tolist() == [1]
+    unknown = scores_of(np.array([1e-9, 1e-9]))
+    picked = acquire("expected_gradient", unknown, 1, features=features([0, 1], [0, 2]), past=known)
+    assert picked.tolist() == [1]
+
+
 @pytest.mark.parametrize("name", ["ensemble", "balpm"])
 def test_what_the_labels_decided_is_not_asked_again(name: str) -> None:
     """Forty labels say that x is good; nothing is known of y. Both prompts are equally far off."""
