@@ -26,6 +26,8 @@ ROOMS = (
     "labelling",
     "rounds",
     "policies",
+    "evaluations",
+    "playground",
     "oracles",
     "quality",
     "audit",

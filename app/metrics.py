@@ -98,7 +98,7 @@ class _FromDatabase(Collector):
 
 
 def _counts(connection: Connection) -> Iterator[Metric]:
-    standing = Preference.deleted_at.is_(None) & ~Preference.gold
+    standing = Preference.deleted_at.is_(None) & Preference.is_label
     waiting = Run.state.in_(("queued", "running"))
     yield _family(
         connection, "labels", "Labels that stand.", ["choice"],

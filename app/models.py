@@ -1,5 +1,6 @@
 """Every table, imported once: what Alembic compares and the sessions need."""
 
+from app.evaluations.models import Evaluation, Output, Outputs
 from app.idempotency.models import KeptAnswer
 from app.imports.models import KeptFile
 from app.labelling.models import Claim, GoldPair, Preference, PreferenceVersion, Withheld
@@ -20,6 +21,7 @@ from app.people.models import (
     SecondFactor,
     SignIn,
 )
+from app.playground.models import Trial
 from app.policies.models import Policy
 from app.projects.models import Pair, Project, Prompt, Snapshot
 from app.quality.models import SetAside
@@ -30,6 +32,7 @@ __all__ = [
     "ApiKey",
     "Claim",
     "Delivery",
+    "Evaluation",
     "Event",
     "GoldPair",
     "Group",
@@ -42,6 +45,8 @@ __all__ = [
     "KeptFile",
     "Membership",
     "Oracle",
+    "Output",
+    "Outputs",
     "Pair",
     "PasswordLink",
     "Person",
@@ -61,6 +66,7 @@ __all__ = [
     "SignIn",
     "Snapshot",
     "TrainingLabel",
+    "Trial",
     "Verdict",
     "Webhook",
     "Withheld",

@@ -78,6 +78,12 @@ DONE = {
     "current": _("The next round begins with this policy."),
     "oracle-attached": _("The oracle is attached. It labels what is open from now on."),
     "oracle-detached": _("The oracle is detached. Its labels stay."),
+    "evaluation-cancelled": _("The evaluation is cancelled. What was answered is kept."),
+    "outputs": _("The outputs are imported. Compare them below."),
+    "outputs-removed": _("The outputs are deleted."),
+    "archived": _("The project is archived: nothing new begins in it. Nothing is lost."),
+    "unarchived": _("The project is out of the archive."),
+    "project-deleted": _("The project is deleted. A worker erases its data and files now."),
     "cancelled": _("The round is cancelled. Its labels are kept."),
 }
 

@@ -19,7 +19,7 @@ from types import FrameType
 import orjson
 
 from activedpo.errors import ran_out_of_memory
-from worker import evaluate, failure, generate, judge_work, machine, mortal, train
+from worker import compare, evaluate, failure, generate, judge_work, machine, mortal, train
 from worker.loaded import Models
 from worker.report import Report
 
@@ -27,6 +27,8 @@ COMPUTE = {
     "generate": generate.compute,
     "train": train.compute,
     "evaluate": evaluate.compute,
+    "compare": compare.compute,
+    "try": compare.compute,
     "judge": judge_work.compute,
 }
 

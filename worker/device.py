@@ -21,7 +21,7 @@ from app.database import transaction
 from app.rounds import runs, stages
 from app.rounds.models import Run
 from app.settings import get_settings
-from worker import evaluate, generate, spans, storage, train, volume
+from worker import compare, evaluate, generate, spans, storage, train, trial, volume
 from worker.accelerator import Accelerator, CrashedError, RefusedError
 from worker.hold import Hold, HoldLostError, Progress
 from worker.tally import Tally
@@ -41,7 +41,13 @@ class Job(Protocol):
     def store(self, session: Session, run: Run, work: Any, outcome: Any) -> None: ...
 
 
-JOBS: dict[str, Job] = {"generate": generate, "train": train, "evaluate": evaluate}
+JOBS: dict[str, Job] = {
+    "generate": generate,
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "try": trial,
+}
 
 
 def passing(error: BaseException) -> bool:

@@ -33,11 +33,16 @@ def at(base_model: str, policy: Policy | None) -> ModelAt:
 
 def setting_of(project: Project, round: Round, policy: Policy | None, salt: int = 0) -> Setting:
     """What a job of ``round`` needs to know of its project; ``policy`` is the one at work."""
+    return setting_for(project, round.seed, policy, salt)
+
+
+def setting_for(project: Project, seed: int, policy: Policy | None, salt: int = 0) -> Setting:
+    """The same for work of no round, which has a seed of its own."""
     return Setting(
         policy=at(project.base_model, policy),
         base=at(project.base_model, None),
         system_prompt=project.system_prompt,
         chat=project.chat,
         beta=float(project.training.get("beta", 0.1)),
-        seed=(round.seed * 10_007 + salt) % (1 << 31),
+        seed=(seed * 10_007 + salt) % (1 << 31),
     )

@@ -15,6 +15,7 @@ from app.oracles import actions as oracles
 from app.oracles import queries as oracle_queries
 from app.oracles import webhooks
 from app.oracles.models import Oracle
+from app.playground import queries as trials
 from app.policies.models import Policy
 from app.rounds import runs
 from app.rounds.models import Round, Run
@@ -39,6 +40,8 @@ def reconcile() -> None:
             oracles.wake(session, session.get_one(Oracle, oracle_id))
     with transaction() as session:
         idempotency.forget_old(session)
+    with transaction() as session:
+        trials.forget_expired(session)
     with transaction() as session:
         system.forget_silent(session)
     with transaction() as session:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from app import artifacts, faults
 from app.database import transaction
 from app.policies import retention
+from app.projects import deletion
 from app.rounds.models import Run
 from app.settings import get_settings
 
@@ -38,7 +39,29 @@ def retain() -> int:
             for policy in retention.retire(session, project_id):
                 log.info("policy_retired", policy=str(policy.id), bytes=policy.size_bytes)
         faults.point("retention.retired")
-    return _reclaim()
+    return _reclaim() + erase()
+
+
+def erase() -> int:
+    """Erase the projects that somebody deleted, rows first; how many are gone for good.
+
+    Each table in a transaction of its own: whoever dies goes on there the next time.
+    """
+    with transaction() as session:
+        due = deletion.waiting(session)
+    gone = 0
+    for project_id, old in due:
+        for step in deletion.steps(project_id):
+            with transaction() as session:
+                session.execute(step)
+            faults.point("project.erasing")
+        artifacts.remove_folder(deletion.folder_of(project_id))
+        if old:  # nobody can be writing to it any more
+            with transaction() as session:
+                deletion.forget(session, project_id)
+            gone += 1
+        log.info("project_erased", project=str(project_id), for_good=old)
+    return gone
 
 
 def _reclaim() -> int:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from activedpo.types import Pair
-from worker.work import EvaluateOutcome, GenerateOutcome, GenerateWork, TrainOutcome, TrainWork
+from worker.work import (
+    CompareOutcome,
+    EvaluateOutcome,
+    GenerateOutcome,
+    GenerateWork,
+    TrainOutcome,
+    TrainWork,
+)
 
 Volume = dict[str, tuple[float, float]]
 """(pairs, tokens) by stage; 0 where it is not known."""
@@ -25,6 +32,8 @@ def of(work: Any, outcome: Any, clock: dict[str, Any]) -> Volume:
         return {"training": _trained(work, outcome, stages.get("training"))}
     if isinstance(outcome, EvaluateOutcome):
         return {"evaluating": (float(outcome.metrics.get("eval_prompts") or 0), 0.0)}
+    if isinstance(outcome, CompareOutcome):
+        return {"generating": (float(max(map(len, outcome.said.values()), default=0)), 0.0)}
     return {}
 
 

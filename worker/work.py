@@ -224,3 +224,32 @@ class EvaluateOutcome:
     """Figures of the evaluation, ready for the round's metrics."""
 
     metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CompareWork:
+    """A shard of a blind evaluation: the sides that are policies, by a and b, and their prompts."""
+
+    sides: dict[str, Setting]
+    prompts: list[Asked]
+    generation: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Said:
+    """A completion, and whether it ended by itself."""
+
+    text: str
+    finished: bool
+
+    @property
+    def storable(self) -> str:
+        """The text without what Postgres cannot keep."""
+        return self.text.replace("\x00", "\ufffd")
+
+
+@dataclass(frozen=True)
+class CompareOutcome:
+    """What each side said, by prompt; what did not fit its context is not in it."""
+
+    said: dict[str, dict[str, Said]]

@@ -1,6 +1,6 @@
 """Claiming pairs and answering them, one function a verb; slots are :mod:`app.labelling.slots`.
 
-Order of locks, everywhere: round, pair, claims. Callers commit.
+Order of locks, everywhere: round or evaluation, pair, claims. Callers commit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
+from app.evaluations import queries as evaluations
+from app.evaluations.models import OPEN
 from app.labelling import gold, queries, slots, withheld
 from app.labelling.models import Claim, Preference, PreferenceVersion
 from app.language import _
@@ -50,14 +52,39 @@ class ClaimedPair:
 def claim_pairs(
     session: Session, project: Project, person_id: uuid.UUID, count: int
 ) -> list[ClaimedPair]:
-    """Hand out up to ``count`` further pairs of the batch that takes labels now.
+    """Hand out up to ``count`` further pairs: of evaluations first, which are few and asked for,
+    then of the batch that takes labels now.
 
     Returns:
         The claims, most wanted first; none where nothing is left for this person.
     """
-    round = round_queries.labelling_round(session, project.id)
-    if round is None or project.archived or project.paused:
+    if project.archived or project.paused:
         return []
+    ids = _of_evaluations(session, project, person_id, count) if project.has_evaluation else []
+    round = round_queries.labelling_round(session, project.id) if len(ids) < count else None
+    if round is not None:
+        ids += _of_batch(session, project, round, person_id, count - len(ids))
+    return _with_texts(session, ids)
+
+
+def _of_evaluations(
+    session: Session, project: Project, person_id: uuid.UUID, count: int
+) -> list[uuid.UUID]:
+    evaluations.expire_claims(session, project.id)
+    seconds = slots.claim_seconds(project)
+    ids: list[uuid.UUID] = []
+    for _try in range(slots.TRIES):
+        missing = count - len(ids)
+        got = evaluations.take_claims(session, project.id, person_id, missing, seconds)
+        ids += got
+        if len(ids) == count or not got:
+            break
+    return ids
+
+
+def _of_batch(
+    session: Session, project: Project, round: Round, person_id: uuid.UUID, count: int
+) -> list[uuid.UUID]:
     queries.expire_claims(session, round.id)
     count = min(count, may_take(session, project, round, person_id, count))
     seconds = slots.claim_seconds(project)
@@ -73,7 +100,7 @@ def claim_pairs(
             break
     if project.gold_share and ids and not _is_oracle(session, project, person_id):
         ids = gold.mix(session, project, round, person_id, ids, seconds)
-    return _with_texts(session, ids)
+    return ids
 
 
 def may_take(
@@ -106,11 +133,14 @@ def _way_in(session: Session, project: Project, person_id: uuid.UUID) -> dict[st
 
 def waiting_for_others(session: Session, project: Project, person_id: uuid.UUID) -> int:
     """Open pairs that others hold: a queue that only looks empty."""
-    round = round_queries.labelling_round(session, project.id)
-    if round is None or project.paused:
+    if project.paused:
         return 0
+    held = evaluations.left_for(session, project.id, person_id) if project.has_evaluation else 0
+    round = round_queries.labelling_round(session, project.id)
+    if round is None:
+        return held
     reviewer = _reviews(session, project, person_id)
-    return queries.held_by_others(session, round.id, person_id, reviewer=reviewer)
+    return held + queries.held_by_others(session, round.id, person_id, reviewer=reviewer)
 
 
 def _reviews(session: Session, project: Project, person_id: uuid.UUID) -> bool:
@@ -156,11 +186,12 @@ def prefer(
     preference = Preference(
         project_id=place.claim.project_id,
         round_id=counted_in or place.claim.round_id,
+        evaluation_id=place.claim.evaluation_id,
         pair_id=place.pair.id,
         claim_id=place.claim.id,
         person_id=person_id,
         left_is=place.claim.left_is,
-        late=counted_in is None,
+        late=place.late,
         gold=place.gold,
     )
     preference.review = place.pair.review and place.claim.slot == place.pair.slots - 1
@@ -265,6 +296,8 @@ def _lock_preference(
         raise NotFound(_("There is no such preference of yours."))
     if preference.frozen_in is not None:
         raise Conflict(_("Its batch is complete: this preference can no longer be changed."))
+    if place.evaluation is not None and place.evaluation.state != OPEN:
+        raise Conflict(_("Its evaluation is over: this preference can no longer be changed."))
     return preference, place
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, case, select, text
+from sqlalchemy import Row, case, func, select, text
 from sqlalchemy.orm import Session
 
 from app.labelling.models import GOLD, Claim, Preference
@@ -63,8 +63,10 @@ _STORE = text(
 def places(
     session: Session, claims: Sequence[uuid.UUID], person_id: uuid.UUID
 ) -> dict[uuid.UUID, tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]]:
-    """Project, round and pair of the person's claims; as locks are taken, see ``slots.lock``."""
-    round_id = case((Pair.state == GOLD, Claim.round_id), else_=Pair.round_id)
+    """Project, round (or evaluation) and pair of the person's claims; as locks are taken, see
+    ``slots.lock``."""
+    owner = func.coalesce(Pair.round_id, Pair.evaluation_id)
+    round_id = case((Pair.state == GOLD, Claim.round_id), else_=owner)
     rows = session.execute(
         select(Claim.id, Claim.project_id, round_id, Pair.id)
         .join(Pair, Pair.id == Claim.pair_id)

@@ -34,8 +34,12 @@ def _take_up_again(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) 
     standing = queries.preference_on(session, place.pair.id, person_id)
     if standing is not None:
         raise Conflict(_("You have answered this pair already."), preference=str(standing.id))
-    if not place.counts:
-        raise Gone(_("The batch of this pair is over."))
+    if place.late:
+        raise Gone(
+            _("The evaluation of this pair is over.")
+            if place.evaluation is not None
+            else _("The batch of this pair is over.")
+        )
     if withheld.is_withheld(session, place.pair.id):
         raise Gone(_("This pair was flagged as personal data and is not shown any more."))
     slots.retake(session, place)

@@ -5,7 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text, func, text
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Text,
+    and_,
+    func,
+    text,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified, Json
@@ -16,6 +27,9 @@ which as many people answer as are asked, lie above it."""
 
 GOLD = "gold"
 """The state of a pair whose answer is known."""
+
+EVALUATION = "evaluation"
+"""The state of a pair of a blind evaluation."""
 
 ANSWERS = ("a", "b", "tie", "both_bad")
 """What may be said of a pair, sides undone."""
@@ -28,7 +42,8 @@ class Claim(Identified, Base):
     """A slot of a pair, held by one annotator for a while.
 
     ``state``: ``live`` (held), ``answered`` (filled by a preference), ``skipped``, ``released``,
-    ``expired``. ``left_is`` says which completion this annotator sees on the left.
+    ``expired``. ``left_is`` says which completion this annotator sees on the left. It was handed
+    out for a round or for an evaluation, never for both.
     """
 
     __tablename__ = "claims"
@@ -37,6 +52,7 @@ class Claim(Identified, Base):
             "state IN ('live', 'answered', 'skipped', 'released', 'expired')", name="state"
         ),
         CheckConstraint("left_is IN ('a', 'b')", name="left_is"),
+        CheckConstraint("num_nonnulls(round_id, evaluation_id) = 1", name="one_owner"),
         # two annotators never hold the same slot of a pair at once
         Index(
             "uq_claims_slot",
@@ -53,6 +69,7 @@ class Claim(Identified, Base):
             unique=True,
             postgresql_where=text("state IN ('live', 'answered', 'skipped')"),
         ),
+        Index("ix_claims_pair_id", "pair_id"),
         Index("ix_claims_expiry", "expires_at", postgresql_where=text("state = 'live'")),
         Index("ix_claims_round", "round_id", "state"),
         Index(
@@ -62,10 +79,18 @@ class Claim(Identified, Base):
             postgresql_where=text("state IN ('live', 'answered')"),
         ),
         Index("ix_claims_holder", "person_id", postgresql_where=text("state = 'live'")),
+        Index(
+            "ix_claims_evaluation",
+            "evaluation_id",
+            postgresql_where=text("evaluation_id IS NOT NULL"),
+        ),
     )
 
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
-    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    evaluation_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("evaluations.id", ondelete="CASCADE")
+    )
     pair_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("pairs.id", ondelete="CASCADE"))
     slot: Mapped[int]
     person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
@@ -84,6 +109,7 @@ class Preference(Identified, Base):
     ``recorded``: it came with imported pairs, from outside: no claim, and of no round.
     ``gold``: said of a gold pair (:class:`GoldPair`), so it tells of its annotator and nothing
     else: it is no label, counts in no batch and is never trained on.
+    ``evaluation_id``: said of a pair of a blind evaluation: no label either, and of no round.
     """
 
     __tablename__ = "preferences"
@@ -99,7 +125,13 @@ class Preference(Identified, Base):
         CheckConstraint("strength BETWEEN 1 AND 3", name="strength"),
         CheckConstraint("p_left BETWEEN 0 AND 1", name="p_left"),
         CheckConstraint(
-            "recorded OR (round_id IS NOT NULL AND claim_id IS NOT NULL)", name="recorded"
+            "recorded OR (num_nonnulls(round_id, evaluation_id) = 1 AND claim_id IS NOT NULL)",
+            name="recorded",
+        ),
+        CheckConstraint(
+            "evaluation_id IS NULL OR NOT (gold OR review OR recorded OR round_id IS NOT NULL"
+            " OR frozen_in IS NOT NULL)",
+            name="evaluation",
         ),
         # one preference a pair and annotator
         Index(
@@ -120,11 +152,20 @@ class Preference(Identified, Base):
         Index(
             "ix_preferences_counted",
             "project_id",
-            postgresql_include=["choice", "gold", "person_id"],
+            postgresql_include=["choice", "gold", "person_id", "evaluation_id"],
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        # whom a deleted pair or claim takes along
+        Index("ix_preferences_pair_id", "pair_id"),
+        Index("ix_preferences_claim_id", "claim_id"),
         Index("ix_preferences_round", "round_id"),
         Index("ix_preferences_gold", "project_id", "person_id", postgresql_where=text("gold")),
+        Index(
+            "ix_preferences_evaluation",
+            "evaluation_id",
+            "pair_id",
+            postgresql_where=text("evaluation_id IS NOT NULL"),
+        ),
         Index(
             "ix_preferences_unfrozen",
             "project_id",
@@ -134,6 +175,9 @@ class Preference(Identified, Base):
 
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    evaluation_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("evaluations.id", ondelete="CASCADE")
+    )
     pair_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("pairs.id", ondelete="CASCADE"))
     claim_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("claims.id", ondelete="CASCADE"))
     person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
@@ -158,6 +202,16 @@ class Preference(Identified, Base):
     )
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     deleted_at: Mapped[dt.datetime | None]
+
+    @hybrid_property
+    def is_label(self) -> bool:
+        """Whether it is a label: neither of a gold pair nor of an evaluation."""
+        return not self.gold and self.evaluation_id is None
+
+    @is_label.inplace.expression
+    @classmethod
+    def _is_label(cls) -> ColumnElement[bool]:
+        return and_(~cls.gold, cls.evaluation_id.is_(None))
 
 
 class PreferenceVersion(Base):

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 
 from app.database import Db
 from app.errors import Invalid, NotFound, Problem
+from app.evaluations import queries as evaluations
 from app.labelling import (
     actions,
     api,
@@ -109,12 +110,13 @@ def _page(
     ahead = max(1, min(MOST_AHEAD, project.batch_size // 4))
     claimed = _to_begin_with(request, db, actor, project, 1 + ahead)
     first = claimed[0] if claimed else None
+    round = _newest(db, actor, project)
     return render(
         request,
         "labelling/label.html",
         problem.status if problem else 200,
         project=project,
-        round=_newest(db, actor, project),
+        round=round,
         ahead=ahead,
         **shortcuts.for_page(actor.person.shortcuts),
         claims=jsonable_encoder([api.claim_view(one, html=True) for one in claimed]),
@@ -122,6 +124,7 @@ def _page(
         drawn=markup.drawn(first.prompt, first.left, first.right) if first else None,
         sent=sent or FormData(),
         errors=errors_of(problem) if problem else {},
+        **_progress(db, project, actor.person.id, round),
     )
 
 
@@ -153,6 +156,7 @@ def rest(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
         request,
         "labelling/_rest.html",
         full=round is not None and not actions.may_take(db, project, round, person, 1),
+        evaluating=project.has_evaluation and evaluations.standing(db, project.id)[1] > 0,
         project=project,
         p=f"/projects/{project.id}",
         round=round,
@@ -163,9 +167,17 @@ def rest(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
 
 @router.get("/projects/{project_id}/label/progress")
 def progress(project_id: uuid.UUID, actor: PageActor, db: Db) -> dict[str, int]:
-    """How far the batch is."""
+    """How far the batch is, or the evaluation whose pairs come before it."""
     project = project_for(db, actor, project_id, "label")
-    round = _newest(db, actor, project)
+    return _progress(db, project, actor.person.id, _newest(db, actor, project))
+
+
+def _progress(
+    db: Session, project: Project, person_id: uuid.UUID, round: Round | None
+) -> dict[str, int]:
+    if project.has_evaluation and evaluations.left_for(db, project.id, person_id, held=True):
+        done, needed = evaluations.standing(db, project.id)
+        return {"done": done, "needed": needed, "number": 0}
     if round is None:
         return {"done": 0, "needed": 0, "number": 0}
     return {"done": round.answered, "needed": round.needed, "number": round.number}

@@ -163,13 +163,14 @@ def held_by_others(
 
 
 def claim_texts(session: Session, ids: Sequence[uuid.UUID]) -> Sequence[Any]:
-    """(Claim, completion_a, completion_b, prompt) of claims, in the batch's order."""
+    """(Claim, completion_a, completion_b, prompt) of claims, in the batch's order, those of
+    evaluations first."""
     return session.execute(
         select(Claim, Pair.completion_a, Pair.completion_b, Prompt.content)
         .join(Pair, Pair.id == Claim.pair_id)
         .join(Prompt, Prompt.id == Pair.prompt_id)
         .where(Claim.id == one_of(ids))
-        .order_by(Pair.rank, Pair.id)
+        .order_by(Pair.evaluation_id.is_(None), Pair.rank, Pair.id)
     ).all()
 
 
@@ -316,8 +317,9 @@ def labels(project_id: uuid.UUID, person_id: uuid.UUID | None = None) -> Select[
         .where(Preference.project_id == project_id, Preference.deleted_at.is_(None))
     )
     if person_id is None:
-        return query.where(~Preference.gold)
-    return query.where(Preference.person_id == person_id)
+        return query.where(Preference.is_label)
+    mine = query.where(Preference.person_id == person_id)
+    return mine.where(Preference.evaluation_id.is_(None))
 
 
 def project_of(session: Session, subject: uuid.UUID) -> uuid.UUID | None:
@@ -333,7 +335,8 @@ def project_of(session: Session, subject: uuid.UUID) -> uuid.UUID | None:
 def quota_left(
     session: Session, project: Project, round_id: uuid.UUID, person_id: uuid.UUID
 ) -> int:
-    """How many further pairs a person may have; to be asked only where a quota is set.
+    """How many further pairs a person may have; to be asked only where a quota is set. Pairs of
+    evaluations do not count.
 
     Two calls of one person at once ask one after the other: locked to the transaction's end.
     """
@@ -344,6 +347,7 @@ def quota_left(
             Claim.project_id == project.id,
             Claim.person_id == person_id,
             Claim.state.in_(("live", "answered")),
+            Claim.evaluation_id.is_(None),
         )
     ).one()
     limits = ((project.quota, taken), (project.quota_per_round, in_round))
@@ -364,6 +368,7 @@ def at_quota(session: Session, project: Project, round_id: uuid.UUID) -> set[uui
         session.scalars(
             select(Claim.person_id)
             .where(Claim.project_id == project.id, Claim.state == "answered")
+            .where(Claim.evaluation_id.is_(None))
             .group_by(Claim.person_id)
             .having(or_(*full))
         )

@@ -1,7 +1,7 @@
 """Which slot of a pair an answer fills, and what becomes of the pair: full, sent to a reviewer,
 replaced by the next in line, or open again.
 
-Order of locks, everywhere: round, pair, claims. Callers commit.
+Order of locks, everywhere: round or evaluation, pair, claims. Callers commit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Gone, NotFound
+from app.evaluations import actions as evaluations
+from app.evaluations import queries as evaluation_queries
+from app.evaluations.models import OPEN, Evaluation
 from app.labelling import queries, withheld
 from app.labelling.models import GOLD, OWN_SLOT, Claim, Preference
 from app.language import _
@@ -30,12 +33,13 @@ TRIES = 4
 @dataclass
 class Place:
     """A claim under lock, with its pair and the round that the pair is in now; of a gold pair,
-    which is in none, the round in which it was handed out."""
+    which is in none, the round in which it was handed out. A pair of an evaluation has that."""
 
     claim: Claim
     pair: Pair
     round: Round | None
     project: Project
+    evaluation: Evaluation | None = None
 
     @property
     def counts(self) -> bool:
@@ -45,6 +49,13 @@ class Place:
             and self.round.state == "labelling"
             and (self.pair.state in ("open", "dropped") or self.beside or self.gold)
         )
+
+    @property
+    def late(self) -> bool:
+        """Whether an answer comes when it is not waited for any more."""
+        if self.evaluation is not None:
+            return self.evaluation.state != OPEN
+        return not self.counts
 
     @property
     def gold(self) -> bool:
@@ -76,13 +87,14 @@ def lock(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, tries: int
     # The round first: a batch completes under this lock, and lock order is round, pair, claims.
     in_round = claim.round_id if seen.state == GOLD else seen.round_id
     round = round_queries.lock_round(session, in_round) if in_round else None
+    evaluation = evaluation_queries.lock(session, seen.evaluation_id)
     pair = queries.lock_pair(session, claim.pair_id)
     if pair.state != GOLD and pair.round_id != (round.id if round else None):
         if tries == 0:
             raise Conflict(_("The pair keeps changing its round: send the answer again."))
         return lock(session, claim_id, person_id, tries - 1)
     session.refresh(claim, with_for_update=True)
-    return Place(claim, pair, round, session.get_one(Project, claim.project_id))
+    return Place(claim, pair, round, session.get_one(Project, claim.project_id), evaluation)
 
 
 def retake(session: Session, place: Place) -> None:
@@ -139,6 +151,9 @@ def settle(session: Session, place: Place, choice: str) -> None:
     place.claim.state = "skipped" if choice == "skip" else "answered"
     session.flush()
     if place.gold:
+        return
+    if place.evaluation is not None:
+        evaluations.answered(session, place.evaluation, place.pair, skipped=choice == "skip")
         return
     if choice == "skip":
         if place.counts and place.round is not None:
@@ -242,6 +257,9 @@ def unsettle(session: Session, place: Place, preference: Preference) -> None:
     """Undo what :func:`settle` did, while the label is not fixed yet."""
     pair, round = place.pair, place.round
     if place.gold:
+        return
+    if place.evaluation is not None:
+        evaluations.asked_again(place.evaluation, pair)
         return
     if pair.review and not preference.review:
         _withdraw_review(session, pair)

@@ -102,7 +102,9 @@ def _abstained(label: Preference) -> bool:
 def _labels(session: Session, person_id: uuid.UUID) -> Sequence[Preference]:
     return session.scalars(
         select(Preference)
-        .where(Preference.person_id == person_id, Preference.deleted_at.is_(None), ~Preference.gold)
+        .where(
+            Preference.person_id == person_id, Preference.deleted_at.is_(None), Preference.is_label
+        )
         .order_by(Preference.id.desc())
         .limit(NEWEST)
     ).all()

@@ -38,8 +38,30 @@ _WITH_WORK = """
                   AND c.person_id <> o.person_id AND (c.state = 'answered'
                     OR (c.state = 'live' AND c.expires_at > clock_timestamp())))))
 """
-_ALL_WITH_WORK = text(_WITH_WORK)
-_ONE_WITH_WORK = text(_WITH_WORK + " AND o.id = :oracle")
+# The same of open evaluations that oracles are asked in; who comes after people waits for a batch.
+_WITH_EVALUATION = """
+    SELECT o.id, o.project_id, o.kind FROM oracles o
+    JOIN projects j ON j.id = o.project_id AND NOT j.archived AND NOT j.paused AND j.has_evaluation
+    WHERE o.state IN ('active', 'waiting') AND o.mode <> 'people_first'
+      AND (o.next_try_at IS NULL OR o.next_try_at <= clock_timestamp())
+      AND (o.lease_expires_at IS NULL OR o.lease_expires_at < clock_timestamp())
+      AND EXISTS (
+        SELECT 1 FROM evaluations e JOIN pairs p ON p.evaluation_id = e.id
+        WHERE e.project_id = o.project_id AND e.state = 'open'
+          AND e.answered_by IN ('oracle', 'anybody')
+          AND NOT EXISTS (SELECT 1 FROM withheld w WHERE w.prompt_id = p.prompt_id
+                AND w.cleared_at IS NULL)
+          AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.pair_id = p.id
+                AND c.person_id = o.person_id AND c.state IN ('answered', 'skipped'))
+          AND p.slots > (
+                SELECT count(*) FROM claims c WHERE c.pair_id = p.id
+                  AND c.person_id <> o.person_id AND (c.state = 'answered'
+                    OR (c.state = 'live' AND c.expires_at > clock_timestamp()))))
+"""
+_ALL_WITH_WORK = text(f"{_WITH_WORK} UNION {_WITH_EVALUATION}")
+_ONE_WITH_WORK = text(
+    f"{_WITH_WORK} AND o.id = :oracle UNION {_WITH_EVALUATION} AND o.id = :oracle"
+)
 
 
 def attached(session: Session, project_id: uuid.UUID) -> Oracle | None:

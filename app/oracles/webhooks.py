@@ -22,7 +22,17 @@ from app.language import _
 from app.oracles.models import Delivery, Webhook
 from app.sealed import seal
 
-EVENTS = ("round.labelling", "round.done", "round.failed", "batch.complete", "policy.published")
+EVENTS = (
+    "round.labelling",
+    "round.done",
+    "round.failed",
+    "batch.complete",
+    "policy.published",
+    "evaluation.opened",
+    "evaluation.decided",
+    "evaluation.closed",
+    "evaluation.failed",
+)
 WAKE = "activedpo.webhooks"
 SECRET_START = "whsec_"  # noqa: S105  (the scheme's mark, no secret)
 BACKOFF = (5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 86_400)

@@ -23,7 +23,15 @@ from app.storable import Words
 router = APIRouter(tags=["webhooks"], route_class=OnceRoute)
 
 Event = Literal[
-    "round.labelling", "round.done", "round.failed", "batch.complete", "policy.published"
+    "round.labelling",
+    "round.done",
+    "round.failed",
+    "batch.complete",
+    "policy.published",
+    "evaluation.opened",
+    "evaluation.decided",
+    "evaluation.closed",
+    "evaluation.failed",
 ]
 
 

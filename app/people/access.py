@@ -241,7 +241,7 @@ def project_for(session: Session, actor: Actor, project_id: uuid.UUID, need: Nee
     if actor.only_project not in (None, project_id):
         raise missing
     project = session.get(Project, project_id)
-    if project is None:
+    if project is None or project.deleted_at is not None:
         raise missing
     role = role_in(session, actor.person.id, project_id)
     if role is None and actor.person.role != "admin":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.evaluations.models import Evaluation
 from app.policies.models import Policy
 from app.projects.models import Project
 from app.rounds import queries as rounds
@@ -71,13 +72,19 @@ def going(session: Session, project: Project) -> list[Policy]:
 
 
 def _needed(session: Session, project: Project, there: Sequence[Policy]) -> set[uuid.UUID | None]:
-    """What stays whatever its age: current, best, pinned, or of a round that is not over."""
+    """What stays whatever its age: current, best, pinned, of a round that is not over, or of an
+    evaluation whose completions are still to be written."""
     open_rounds = session.execute(
         select(Round.policy_in_id, Round.policy_out_id).where(
             Round.project_id == project.id, Round.state.not_in(CLOSED)
         )
     )
-    needed = {id for row in open_rounds for id in row} | {project.policy_id}
+    compared = session.execute(
+        select(Evaluation.policy_a_id, Evaluation.policy_b_id).where(
+            Evaluation.project_id == project.id, Evaluation.state.in_(("generating", "failed"))
+        )
+    )
+    needed = {id for row in (*open_rounds, *compared) for id in row} | {project.policy_id}
     judged = [policy for policy in there if policy.metrics.get(BEST_BY) is not None]
     if judged:
         needed.add(max(judged, key=lambda one: (one.metrics[BEST_BY], one.number)).id)

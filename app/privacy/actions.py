@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
+from app.evaluations.models import OPEN, Evaluation
 from app.idempotency.models import KeptAnswer
 from app.labelling import actions as labelling
 from app.labelling.models import Claim, Preference, PreferenceVersion
@@ -174,6 +175,7 @@ def _remove(session: Session, person_id: uuid.UUID) -> int:
     trained = select(TrainingLabel.preference_id).where(
         TrainingLabel.preference_id == Preference.id
     )
+    asking = select(Evaluation.id).where(Evaluation.state == OPEN)
     open_ones = session.scalars(
         select(Preference.id)
         .where(
@@ -182,6 +184,7 @@ def _remove(session: Session, person_id: uuid.UUID) -> int:
             Preference.frozen_in.is_(None),
             Preference.claim_id.is_not(None),
             Preference.choice != "skip",
+            Preference.evaluation_id.is_(None) | Preference.evaluation_id.in_(asking),
         )
         # the order in which everybody locks: rounds by id, in them pairs by id
         .order_by(Preference.round_id, Preference.pair_id)

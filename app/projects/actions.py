@@ -72,8 +72,10 @@ def change_project(
     _refuse_fixed(session, project, different)
     for name in different:
         setattr(project, name, after[name])
-    if archived is not None:
+    if archived is not None and archived != project.archived:
         project.archived = archived
+        kind = "project.archived" if archived else "project.unarchived"
+        record(session, kind, project_id=project.id, person_id=person_id)
     if "base_model" in different:
         base = (Policy.project_id == project.id) & (Policy.kind == "base")
         session.execute(update(Policy).where(base).values(base_model=project.base_model))

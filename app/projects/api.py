@@ -26,7 +26,17 @@ from app.idempotency.route import Once, OnceRoute
 from app.labelling import withheld
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
-from app.projects import actions, content, datasets, export, imports, preview, queries, writing
+from app.projects import (
+    actions,
+    content,
+    datasets,
+    deletion,
+    export,
+    imports,
+    preview,
+    queries,
+    writing,
+)
 from app.projects import mapping as mappings
 from app.projects.mapping import PAIR_FIELDS, PROMPT_FIELDS, Named
 from app.projects.models import Project, Prompt
@@ -172,6 +182,20 @@ def change_project(
     """Change some settings; of `generation` and `training` also some."""
     project = project_for(db, actor, project_id, "manage")
     return queries.project_view(actions.change_project(db, project, body, actor.person.id))
+
+
+@router.delete("/{project_id}", status_code=202)
+def delete_project(
+    project_id: uuid.UUID,
+    actor: CurrentActor,
+    db: Db,
+    name: Annotated[str, Query(description="The project's name, to confirm.")] = "",
+) -> dict[str, Any]:
+    """Delete a project with all its data and the files of its policies, for good; 409 while a round
+    or an evaluation is under way. Nobody sees it from now on, and a worker erases it."""
+    project = project_for(db, actor, project_id, "own")
+    deletion.delete_project(db, project, name, actor.person.id)
+    return {"id": project_id, "deleted": True}
 
 
 @router.get("/{project_id}/prompts")

@@ -142,7 +142,7 @@ def _days(session: Session, project_id: uuid.UUID) -> list[Day]:
         .where(
             Preference.project_id == project_id,
             Preference.deleted_at.is_(None),
-            ~Preference.gold,
+            Preference.is_label,
             ~Preference.recorded,
         )
         .group_by(day)

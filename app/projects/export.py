@@ -122,7 +122,7 @@ def preferences(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
         .where(
             Preference.project_id == project_id,
             Preference.deleted_at.is_(None),
-            ~Preference.gold,
+            Preference.is_label,
             ~is_set_aside(),
         )
         .order_by(Preference.id)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.labelling.models import Preference
@@ -41,7 +41,7 @@ class Figures:
 def _counted(viewer: uuid.UUID | None) -> ColumnElement[bool]:
     """Labels, and the viewer's own answers to gold pairs where they must not tell them apart."""
     if viewer is None:
-        return ~Preference.gold
+        return and_(Preference.is_label)
     held = held_roles()
     manages = (
         select(held.c.person_id)
@@ -52,7 +52,8 @@ def _counted(viewer: uuid.UUID | None) -> ColumnElement[bool]:
         )
         .exists()
     )
-    return ~Preference.gold | ((Preference.person_id == viewer) & ~manages)
+    own_gold = Preference.gold & (Preference.person_id == viewer) & ~manages
+    return Preference.is_label | own_gold
 
 
 def standings(

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Identified, Json
 
-PAIR_STATES = ("pool", "open", "answered", "dropped", "unused", "equal", "gold")
+PAIR_STATES = ("pool", "open", "answered", "dropped", "unused", "equal", "gold", "evaluation")
 
 
 class Project(Identified, Base):
@@ -68,11 +68,13 @@ class Project(Identified, Base):
     quota_per_round: Mapped[int | None]
     gold_share: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))
     practice_pass: Mapped[float | None]
+    has_evaluation: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     has_gold: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     paused: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     keep_policies: Mapped[int | None]  # 0: all; null: as the site's setting says
     seed: Mapped[int] = mapped_column(default=0)
     archived: Mapped[bool] = mapped_column(default=False)
+    deleted_at: Mapped[dt.datetime | None]  # hidden from all; a worker erases it
     policy_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("policies.id", use_alter=True, ondelete="SET NULL")
     )
@@ -132,7 +134,11 @@ class Pair(Identified, Base):
     ``state``: ``pool`` (may be selected), ``open`` (in a round's batch, waiting for answers),
     ``answered`` (has them), ``dropped`` (everyone skipped it), ``unused`` (its round is over),
     ``equal`` (both completions are the same: never shown), ``gold`` (its answer is known:
-    :class:`app.labelling.models.GoldPair`).
+    :class:`app.labelling.models.GoldPair`), ``evaluation`` (of a blind evaluation, and of no
+    round: :class:`app.evaluations.models.Evaluation`). Of the last, ``slots`` is how many people
+    are asked, 0 where both completions are the same, and ``swapped`` that completion a is side
+    B's: its annotators read a and b in their answers, which must not tell the sides.
+    ``wanted``: somebody asked for it to be labelled; it comes before what the acquisition chooses.
     ``rank`` is the acquisition's order in the round's pool, ``audit_rank`` a random order of
     the same pool from which the audit share is drawn. ``review``: annotators disagreed, and the
     last slot is a reviewer's. ``logp_*`` and ``ref_logp_*`` are summed
@@ -143,8 +149,19 @@ class Pair(Identified, Base):
     __tablename__ = "pairs"
     __table_args__ = (
         CheckConstraint(
-            "state IN ('pool', 'open', 'answered', 'dropped', 'unused', 'equal', 'gold')",
+            "state IN ('pool', 'open', 'answered', 'dropped', 'unused', 'equal', 'gold',"
+            " 'evaluation')",
             name="state",
+        ),
+        # a pair is asked about in a round or in an evaluation, never in both
+        CheckConstraint("(state = 'evaluation') = (evaluation_id IS NOT NULL)", name="evaluation"),
+        CheckConstraint("round_id IS NULL OR evaluation_id IS NULL", name="one_owner"),
+        Index(
+            "uq_pairs_evaluation_prompt",
+            "evaluation_id",
+            "prompt_id",
+            unique=True,
+            postgresql_where=text("evaluation_id IS NOT NULL"),
         ),
         UniqueConstraint("project_id", "content_hash"),
         Index(
@@ -163,11 +180,15 @@ class Pair(Identified, Base):
             postgresql_where=text("round_id IS NOT NULL"),
         ),
         Index("ix_pairs_page", "project_id", "id"),
+        Index("ix_pairs_prompt_id", "prompt_id"),
     )
 
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     prompt_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"))
     round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id", ondelete="SET NULL"))
+    evaluation_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("evaluations.id", ondelete="CASCADE")
+    )
     policy_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("policies.id", ondelete="SET NULL")
     )
@@ -186,6 +207,8 @@ class Pair(Identified, Base):
     rank: Mapped[int | None]
     audit_rank: Mapped[int | None]
     audit: Mapped[bool] = mapped_column(default=False)
+    swapped: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    wanted: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     logp_a: Mapped[float | None]
     logp_b: Mapped[float | None]
     ref_logp_a: Mapped[float | None]

@@ -22,10 +22,11 @@ from app.people import queries as people_queries
 from app.people.access import Actor, may, project_for, role_in
 from app.people.models import ROLE_WORDS, Person
 from app.policies.models import Policy
-from app.projects import actions, dashboard, figures, form, queries
+from app.projects import actions, dashboard, deletion, figures, form, queries
 from app.projects.models import Project, Prompt
-from app.rounds import scatter, story
+from app.rounds import forecast, scatter, story
 from app.rounds.models import Round
+from app.rounds.queries import open_round_of
 from app.settings import get_settings
 from app.web import Checked, PageActor, Posted, errors_of, go, policy_names, render, text, texts
 
@@ -45,6 +46,7 @@ def shared(db: Session, actor: Actor, project: Project, tab: str) -> dict[str, A
         "p": f"/projects/{project.id}",
         "tab": tab,
         "can_manage": may(actor, role, "manage"),
+        "owns": may(actor, role, "own"),
         "can_review": project.adjudicate and may(actor, role, "review"),
     }
 
@@ -127,6 +129,7 @@ def home(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> H
         figures=held,
         needs_input=needs,
         round=newest,
+        forecast=forecast.forecast(db, project),
         stages=story.stages(newest) if newest else [],
         rounds=rounds[:SHOWN_ROUNDS],
         curve=story.learning_curve(rounds),
@@ -274,7 +277,6 @@ def _members(
         error=problem.detail if problem else None,
         roles=given,
         reaches={role for role, _ in given} | {"oracle"},
-        owns=may(actor, role_in(db, actor.person.id, project.id), "own"),
         invitations=invitation_pages.shown_of(db, project.id),
         invited_to=f"/projects/{project.id}/invitations",
         invited_roles=given,
@@ -308,3 +310,53 @@ def change(
         values, errors = form.refilled(sent), errors_of(problem)
         return _form(request, "projects/settings.html", values, errors, problem.status, **context)
     return go(f"/projects/{project.id}/settings", "settings")
+
+
+@router.post("/projects/{project_id}/archive", dependencies=[Checked])
+def archive(project_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """Put a project away: nothing new begins in it, and nothing is lost."""
+    project = project_for(db, actor, project_id, "manage")
+    actions.change_project(db, project, {"archived": True}, actor.person.id)
+    return go(f"/projects/{project.id}/settings", "archived")
+
+
+@router.post("/projects/{project_id}/unarchive", dependencies=[Checked])
+def unarchive(project_id: uuid.UUID, actor: PageActor, db: Db) -> Response:
+    """Take it out of the archive."""
+    project = project_for(db, actor, project_id, "manage")
+    actions.change_project(db, project, {"archived": False}, actor.person.id)
+    return go(f"/projects/{project.id}/settings", "unarchived")
+
+
+@router.get("/projects/{project_id}/delete")
+def delete_page(request: Request, project_id: uuid.UUID, actor: PageActor, db: Db) -> HTMLResponse:
+    """What goes with a project, and the question whether it shall."""
+    return _delete(request, db, actor, project_for(db, actor, project_id, "own"))
+
+
+@router.post("/projects/{project_id}/delete")
+def delete(
+    request: Request, project_id: uuid.UUID, actor: PageActor, posted: Posted, db: Db
+) -> Response:
+    """Delete it, where its name was given."""
+    project = project_for(db, actor, project_id, "own")
+    try:
+        deletion.delete_project(db, project, text(posted, "name"), actor.person.id)
+    except Problem as problem:
+        db.rollback()
+        return _delete(request, db, actor, project, problem)
+    return go("/projects", "project-deleted")
+
+
+def _delete(
+    request: Request, db: Session, actor: Actor, project: Project, problem: Problem | None = None
+) -> HTMLResponse:
+    return render(
+        request,
+        "projects/delete.html",
+        problem.status if problem else 200,
+        **shared(db, actor, project, "settings"),
+        amounts=deletion.amounts(db, project.id),
+        open_round=open_round_of(db, project.id),
+        error=problem.detail if problem else None,
+    )

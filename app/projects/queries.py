@@ -48,7 +48,7 @@ def counts(session: Session, project_id: uuid.UUID) -> dict[str, dict[str, int]]
     )
     states = (
         select(Pair.state, func.count())
-        .where(Pair.project_id == project_id, Pair.state != "gold")
+        .where(Pair.project_id == project_id, Pair.state.not_in(("gold", "evaluation")))
         .group_by(Pair.state)
     )
     return {
@@ -63,7 +63,7 @@ def _by(session: Session, query: Select[str, int]) -> dict[str, int]:
 
 def visible_projects(actor: Actor) -> Select[Project]:
     """The projects that the actor may see: all for a site admin, else those one is member of."""
-    query = select(Project)
+    query = select(Project).where(Project.deleted_at.is_(None))
     if actor.only_project is not None:
         query = query.where(Project.id == actor.only_project)
     if actor.person.role != "admin":
@@ -92,8 +92,8 @@ def prompts_of(project_id: uuid.UUID, split: str | None = None) -> Select[Prompt
 
 
 def has_pairs(session: Session, project_id: uuid.UUID) -> bool:
-    """Whether any pair is stored."""
-    return _any(session, Pair.project_id == project_id)
+    """Whether any pair is stored; those of evaluations say nothing about where pairs come from."""
+    return _any(session, Pair.project_id == project_id, Pair.evaluation_id.is_(None))
 
 
 def has_model_work(session: Session, project_id: uuid.UUID) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -61,9 +61,14 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _csv(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    return table(rows, COLUMNS)
+
+
+def table(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> Iterator[bytes]:
+    """CSV with a header; a cell that a spreadsheet would take for a formula is made none."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     for row in rows:
         writer.writerow([_csv_cell(value) for value in _flat(row).values()])
         yield text.getvalue().encode()

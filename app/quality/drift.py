@@ -145,7 +145,7 @@ def _halves(project_id: uuid.UUID) -> Any:
             Preference.project_id == project_id,
             Preference.deleted_at.is_(None),
             ~Preference.recorded,
-            ~Preference.gold,
+            Preference.is_label,
             Preference.choice != "skip",
         )
         .subquery()

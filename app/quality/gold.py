@@ -147,7 +147,7 @@ def _answer_of(session: Session, pair: Pair) -> str:
     """What the labels of a pair say: the reviewer's, or all of them."""
     rows = session.execute(
         select(_said, Preference.review).where(
-            Preference.pair_id == pair.id, _stands, ~Preference.gold
+            Preference.pair_id == pair.id, _stands, Preference.is_label
         )
     ).all()
     decided = {said for said, review in rows if review}

@@ -139,7 +139,7 @@ class OfTwo:
     alpha_high: float | None = None
 
 
-_stands = and_(Preference.deleted_at.is_(None), ~Preference.recorded, ~Preference.gold)
+_stands = and_(Preference.deleted_at.is_(None), ~Preference.recorded, Preference.is_label)
 _said = func.coalesce(Preference.chosen, Preference.choice)
 
 
@@ -264,7 +264,7 @@ def reliability_of(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, f
             Preference.deleted_at.is_(None),
             Preference.chosen.is_not(None),
             ~Preference.review,
-            ~Preference.gold,
+            Preference.is_label,
             ~is_set_aside(),
         )
         .order_by(Preference.pair_id)

@@ -95,9 +95,11 @@ def _plan_generation(session: Session, round: Round, project: Project) -> None:
     if not prompts:
         raise Conflict(_("The project has no train prompts: import some, then open a round."))
     reused = sum(prompt.times_used > 0 for prompt in prompts) + max(0, size - len(prompts))
-    round.metrics = {"prompts_reused": reused, "pool": size}
+    kept = queries.wanted_in_pool(session, project.id)
+    session.execute(update(Pair).where(Pair.id.in_(kept)).values(round_id=round.id))
+    round.metrics = {"prompts_reused": reused, "pool": size + len(kept)}
     ids = [str(prompt.id) for prompt in islice(cycle(prompts), size)]
-    _add_generation(session, round, "prompts", ids)
+    _add_generation(session, round, {"prompts": ids, "pairs": [str(id) for id in kept]})
 
 
 def _plan_imported(session: Session, round: Round, project: Project) -> None:
@@ -114,7 +116,7 @@ def _plan_imported(session: Session, round: Round, project: Project) -> None:
         return
     session.execute(update(Pair).where(Pair.id == one_of(ids)).values(round_id=round.id))
     round.needed = min(round.needed, len(ids))
-    _add_generation(session, round, "pairs", [str(id) for id in ids])
+    _add_generation(session, round, {"pairs": [str(id) for id in ids]})
 
 
 def _require_something(session: Session, project: Project, pairs: int) -> None:
@@ -123,12 +125,17 @@ def _require_something(session: Session, project: Project, pairs: int) -> None:
         raise Conflict(_("No imported pair is waiting: import pairs, then open a round."))
 
 
-def _add_generation(session: Session, round: Round, what: str, ids: list[str]) -> None:
+def _add_generation(session: Session, round: Round, work: dict[str, list[str]]) -> None:
     step = get_settings().shard_prompts
-    for shard, start in enumerate(range(0, len(ids), step)):
-        part = ids[start : start + step]
-        _add_run(session, round, "generate", shard, {what: part}, total=len(part))
-    round.progress_total = len(ids)
+    parts = [
+        {what: ids[start : start + step]}
+        for what, ids in work.items()
+        for start in range(0, len(ids), step)
+    ]
+    for shard, part in enumerate(parts):
+        (ids,) = part.values()
+        _add_run(session, round, "generate", shard, part, total=len(ids))
+    round.progress_total = sum(map(len, work.values()))
     move(session, round, "generating")
     ring_for(session, round.id, "generate")
 
@@ -203,7 +210,7 @@ def complete_batch(session: Session, round: Round, project: Project) -> None:
     labels = select(sa.literal(round.id), Preference.id, Preference.version).where(
         Preference.project_id == round.project_id,
         Preference.deleted_at.is_(None),
-        ~Preference.gold,
+        Preference.is_label,
         ~is_set_aside(),
     )
     session.execute(
@@ -218,6 +225,7 @@ def complete_batch(session: Session, round: Round, project: Project) -> None:
             Preference.project_id == round.project_id,
             Preference.frozen_in.is_(None),
             Preference.deleted_at.is_(None),
+            Preference.evaluation_id.is_(None),
             # what is set aside, or gold, is not trained on, and changed no more than the rest
             Preference.id.in_(fixed) | Preference.gold | is_set_aside(),
         )
@@ -352,7 +360,7 @@ def free_leases(session: Session, owner_prefix: str) -> int:
         .returning(Run)
     ).all()
     for run in freed:
-        ring_for(session, run.round_id, run.kind)
+        ring_for(session, run.owner_id, run.kind)
     for oracle in oracle_queries.free_leases(session, owner_prefix):
         oracles.wake(session, oracle)
     return len(list(freed))

@@ -15,7 +15,7 @@ from app.labelling import gold
 from app.language import _
 from app.paging import Paged
 from app.people.access import CurrentActor, Need, project_for
-from app.rounds import actions, queries
+from app.rounds import actions, forecast, queries
 from app.rounds.models import Round
 from app.rounds.view import round_view
 from app.system.queries import lacking
@@ -53,6 +53,13 @@ def list_rounds(project_id: uuid.UUID, actor: CurrentActor, db: Db, page: Paged)
 
 def _shown(db: Db, actor: CurrentActor, round: Round) -> dict[str, Any]:
     return round_view(gold.as_seen_by(db, actor, round))
+
+
+@router.get("/projects/{project_id}/forecast")
+def get_forecast(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> dict[str, Any]:
+    """What the next round will take, in seconds by stage, from what the last five took; `reason`
+    says why nothing is known. Sizes are those of the settings as they are now."""
+    return forecast.forecast(db, project_for(db, actor, project_id, "view")).view()
 
 
 @router.get("/rounds/{round_id}")

@@ -80,7 +80,7 @@ class Round(Identified, Base):
 
 
 class Run(Identified, Base):
-    """Model work of a round, held by one worker at a time.
+    """Model work of a round, an evaluation or a trial, held by one worker at a time.
 
     ``attempt`` is the fencing number: it rises with every taking, and only the attempt that is
     current may write. ``shard`` counts the parts of a generation; other kinds have one.
@@ -90,7 +90,12 @@ class Run(Identified, Base):
     __table_args__ = (
         # one training a round, one storing of every shard
         UniqueConstraint("project_id", "round_id", "kind", "shard"),
-        CheckConstraint("kind IN ('generate', 'train', 'evaluate')", name="kind"),
+        # of an evaluation: one storing of every shard
+        UniqueConstraint("evaluation_id", "shard"),
+        CheckConstraint("kind IN ('generate', 'train', 'evaluate', 'compare', 'try')", name="kind"),
+        CheckConstraint("num_nonnulls(round_id, evaluation_id, trial_id) = 1", name="one_owner"),
+        CheckConstraint("(kind = 'compare') = (evaluation_id IS NOT NULL)", name="compare"),
+        CheckConstraint("(kind = 'try') = (trial_id IS NOT NULL)", name="try"),
         CheckConstraint(
             "state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state"
         ),
@@ -100,7 +105,13 @@ class Run(Identified, Base):
     )
 
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
-    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"))
+    evaluation_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("evaluations.id", ondelete="CASCADE")
+    )
+    trial_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("trials.id", ondelete="CASCADE"), unique=True
+    )
     kind: Mapped[str]
     shard: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(default="queued")
@@ -118,9 +129,19 @@ class Run(Identified, Base):
     started_at: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]
 
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """The round, evaluation or trial whose work it is."""
+        owner = self.round_id or self.evaluation_id or self.trial_id
+        assert owner is not None, "a CHECK says that it has one"
+        return owner
+
 
 class TrainingLabel(Base):
-    """A preference, in the version that a round trains on: fixed when its batch completed."""
+    """A preference, in the version that a round trains on: fixed when its batch completed.
+
+    A trigger refuses what is no label: what was said of gold pairs and in evaluations.
+    """
 
     __tablename__ = "training_labels"
     __table_args__ = (Index("ix_training_labels_preference_id", "preference_id"),)

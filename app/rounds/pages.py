@@ -24,7 +24,7 @@ from app.oracles import story as oracle_story
 from app.people.access import Actor, may, project_for, role_in
 from app.projects.figures import newest_rounds, policy_numbers
 from app.projects.models import Project
-from app.rounds import actions, figures, missing, queries, scatter, story
+from app.rounds import actions, figures, forecast, missing, queries, scatter, story
 from app.rounds.api import round_for
 from app.rounds.models import CLOSED, Round
 from app.system.queries import lacking
@@ -78,6 +78,7 @@ def rounds_page(
         can_manage=can_manage,
         can_start=can_manage and newest,
         rounds=rounds[:MOST_ROUNDS],
+        forecast=forecast.forecast(db, project),
         next=rounds[MOST_ROUNDS - 1].number if len(rounds) > MOST_ROUNDS else None,
         policy_name=policy_names(policy_numbers(db, project.id)),
         error=None,

@@ -97,9 +97,17 @@ def in_pool(project_id: uuid.UUID) -> ColumnElement[bool]:
 def sample_pool(
     session: Session, project_id: uuid.UUID, count: int | None, seed: int
 ) -> list[uuid.UUID]:
-    """Ids of up to ``count`` waiting pairs in seeded random order; all of them for None."""
-    query = select(Pair.id).where(in_pool(project_id)).order_by(shuffled(Pair.id, seed))
+    """Ids of up to ``count`` waiting pairs in seeded random order, those that somebody wants
+    asked before the others; all of them for None."""
+    query = select(Pair.id).where(in_pool(project_id))
+    query = query.order_by(Pair.wanted.desc(), shuffled(Pair.id, seed))
     return list(session.scalars(query.limit(count)))
+
+
+def wanted_in_pool(session: Session, project_id: uuid.UUID) -> list[uuid.UUID]:
+    """Ids of the waiting pairs that somebody wants asked, oldest first."""
+    query = select(Pair.id).where(in_pool(project_id), Pair.wanted)
+    return list(session.scalars(query.order_by(Pair.id)))
 
 
 def pool_of(session: Session, round_id: uuid.UUID) -> Sequence[Any]:
@@ -115,6 +123,7 @@ def pool_of(session: Session, round_id: uuid.UUID) -> Sequence[Any]:
             Pair.ref_logp_a,
             Pair.ref_logp_b,
             Pair.features,
+            Pair.wanted,
         )
         .where(Pair.round_id == round_id, Pair.state == "pool", is_shown(Pair.prompt_id))
         .order_by(Pair.id)
@@ -207,7 +216,7 @@ def has_unfixed_labels(session: Session, project: Project) -> bool:
         Preference.frozen_in.is_(None),
         Preference.deleted_at.is_(None),
         Preference.choice.in_(trains(project)),
-        ~Preference.gold,
+        Preference.is_label,
         ~is_set_aside(),
     )
     return session.scalar(query.limit(1)) is not None

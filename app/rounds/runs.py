@@ -1,7 +1,8 @@
 """The hold a worker has on model work: taking, renewing, publishing under the fencing number.
 
-Every function that locks both locks the round first and its run second, as the actions of people
-do, so that a cancellation and a heartbeat cannot wait for each other.
+Every function that locks both locks the round (or the evaluation or trial whose run it is) first
+and the run second, as the actions of people do, so that a cancellation and a heartbeat cannot wait
+for each other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from sqlalchemy.orm import Session
 
 from app import skew
 from app.database import Json
+from app.evaluations import queries as evaluations
+from app.evaluations.models import Evaluation
+from app.playground import queries as trials
+from app.playground.models import Trial
 from app.rounds import actions, events, queries, stages
 from app.rounds.models import Round, Run
 
@@ -40,7 +45,8 @@ _TAKE = text(
         LEFT JOIN (SELECT project_id, count(*) AS runs FROM runs WHERE state = 'running'
                    GROUP BY project_id) held ON held.project_id = r.project_id
         WHERE r.state = 'queued' AND r.kind = ANY(:kinds) AND NOT r.cancel_requested
-        ORDER BY coalesce(held.runs, 0),
+        ORDER BY r.kind <> 'try',  -- somebody waits for that before a page
+                 coalesce(held.runs, 0),
                  (SELECT max(p.started_at) FROM runs p WHERE p.project_id = r.project_id)
                      NULLS FIRST,
                  r.created_at, r.shard
@@ -118,8 +124,10 @@ def hold(
     session.execute(
         select(func.set_config("idle_in_transaction_session_timeout", milliseconds, True))
     )
-    round_id = session.scalar(select(Run.round_id).where(Run.id == run_id))
-    if round_id is None or queries.lock_round(session, round_id) is None:
+    owner = session.execute(
+        select(Run.round_id, Run.evaluation_id, Run.trial_id).where(Run.id == run_id)
+    ).one_or_none()
+    if owner is None or not _lock_owner(session, *owner):
         return None
     return session.scalar(
         select(Run)
@@ -187,13 +195,17 @@ def requeue_expired(session: Session) -> int:
     A round that somebody is writing to is left to the next look, which waits for nobody.
     """
     expired = session.execute(
-        select(Run.id, Run.attempt, Run.round_id)
+        select(Run.id, Run.attempt, Run.round_id, Run.evaluation_id, Run.trial_id)
         .where(Run.state == "running", Run.lease_expires_at < func.now())
         .order_by(Run.round_id, Run.id)
     ).all()
     count = 0
-    for run_id, attempt, round_id in expired:
+    for run_id, attempt, round_id, evaluation_id, trial_id in expired:
         free = select(Round.id).where(Round.id == round_id)
+        if evaluation_id is not None:
+            free = select(Evaluation.id).where(Evaluation.id == evaluation_id)
+        if trial_id is not None:
+            free = select(Trial.id).where(Trial.id == trial_id)
         if session.scalar(free.with_for_update(key_share=True, skip_locked=True)) is None:
             continue
         run = hold(session, run_id, attempt)
@@ -205,8 +217,9 @@ def requeue_expired(session: Session) -> int:
 
 def wake(session: Session) -> int:
     """Ring once more for runs that wait longer than a wake-up call takes; how many wait."""
+    owner = func.coalesce(Run.round_id, Run.evaluation_id, Run.trial_id)
     waiting = session.execute(
-        select(Run.round_id, Run.kind, func.count())
+        select(owner, Run.kind, func.count())
         .where(
             Run.state == "queued",
             or_(
@@ -214,10 +227,10 @@ def wake(session: Session) -> int:
                 Run.created_at < func.now() - _seconds(WAKE_AFTER_SECONDS),
             ),
         )
-        .group_by(Run.round_id, Run.kind)
+        .group_by(owner, Run.kind)
     ).all()
-    for round_id, kind, _ in waiting:
-        actions.ring_for(session, round_id, kind)
+    for owner_id, kind, _ in waiting:
+        actions.ring_for(session, owner_id, kind)
     return sum(count for _, _, count in waiting)
 
 
@@ -231,10 +244,30 @@ def _lease_stands(session: Session, run_id: uuid.UUID) -> bool:
 
 def _requeue(session: Session, run: Run) -> None:
     run.state, run.lease_owner, run.lease_expires_at = "queued", None, None
-    actions.ring_for(session, run.round_id, run.kind)
+    actions.ring_for(session, run.owner_id, run.kind)
+
+
+def _lock_owner(
+    session: Session,
+    round_id: uuid.UUID | None,
+    evaluation_id: uuid.UUID | None,
+    trial_id: uuid.UUID | None,
+) -> bool:
+    if round_id is not None:
+        return queries.lock_round(session, round_id) is not None
+    if trial_id is not None:
+        return trials.lock(session, trial_id) is not None
+    return evaluations.lock(session, evaluation_id) is not None
 
 
 def _show_progress(session: Session, run: Run, stage: str) -> None:
+    if run.trial_id is not None:
+        return
+    if run.evaluation_id is not None:
+        evaluation = session.get_one(Evaluation, run.evaluation_id)
+        done, total = _others(session, run)
+        evaluation.progress_done, evaluation.progress_total = done + run.done, total + run.total
+        return
     round = session.get_one(Round, run.round_id)
     if round.state == "queued":
         round.state = "generating"
@@ -245,13 +278,16 @@ def _show_progress(session: Session, run: Run, stage: str) -> None:
 
 
 def _others(session: Session, run: Run) -> tuple[int, int]:
-    """(done, total) of the round's other shards, so that the round's progress is their sum."""
-    if run.kind != "generate":
+    """(done, total) of the other shards, so that the owner's progress is their sum."""
+    if run.kind not in ("generate", "compare"):
         return 0, 0
+    mine = Run.round_id == run.round_id
+    if run.evaluation_id is not None:
+        mine = Run.evaluation_id == run.evaluation_id
     row = session.execute(
         select(
             func.coalesce(func.sum(Run.total).filter(Run.state == "done"), 0),
             func.coalesce(func.sum(Run.total), 0),
-        ).where(Run.round_id == run.round_id, Run.kind == run.kind, Run.id != run.id)
+        ).where(mine, Run.kind == run.kind, Run.id != run.id)
     ).one()
     return int(row[0]), int(row[1])

@@ -78,6 +78,12 @@ def choose(
     return Batch(order, audit_order, chosen, audit)
 
 
+def wanted_first(order: NDArray[np.int64], wanted: Sequence[bool]) -> NDArray[np.int64]:
+    """``order`` with what somebody wants asked before all else; both keep their own order."""
+    first = np.asarray(wanted, dtype=bool)[order]
+    return np.concatenate([order[first], order[~first]])
+
+
 def slots_for(count: int, overlap: int, share: float, rng: np.random.Generator) -> list[int]:
     """How many annotators each of ``count`` selected pairs gets: ``overlap`` on a share, else 1."""
     doubled = set(rng.permutation(count)[: math.ceil(share * count)].tolist())
@@ -151,6 +157,7 @@ def select_batch(session: Session, round: Round, project: Project) -> None:
     seen, past = _features(session, strategy, pool, policy_in)
     kept = pruning.keep(session, project, pool)
     order = _ranked(strategy, pool, project.batch_size, round.seed, seen, past, kept)
+    order = wanted_first(order, [row.wanted for row in pool])
     rng = np.random.default_rng([round.seed, 1])
     batch = choose(order, project.batch_size, project.audit_fraction, rng)
     store(session, round, project, [row.id for row in pool], batch)
@@ -173,7 +180,10 @@ def select_at_random(session: Session, round: Round, project: Project) -> None:
     """
     ids = _drawn(session, round, project)
     everything = np.arange(len(ids))
-    audit = frozenset(range(math.ceil(project.audit_fraction * len(ids))))
+    wanted = set(queries.wanted_in_pool(session, project.id))
+    unbiased = [i for i, id in enumerate(ids) if id not in wanted]
+    asked = [i for i, id in enumerate(ids) if id in wanted]  # chosen by somebody, not by chance
+    audit = frozenset([*unbiased, *asked][: math.ceil(project.audit_fraction * len(ids))])
     batch = Batch(everything, everything, frozenset(range(len(ids))), audit)
     store(session, round, project, ids, batch)
     round.metrics = {**round.metrics, "acquisition": "random", "audit": len(audit)}
@@ -186,7 +196,9 @@ def _drawn(session: Session, round: Round, project: Project) -> list[uuid.UUID]:
     ids = queries.sample_pool(session, project.id, _SPARE * size, round.seed)
     kept = pruning.distinct(session, project, ids)
     others_last = np.argsort(~kept, kind="stable") if kept is not None else range(len(ids))
-    return [ids[i] for i in others_last][:size]
+    wanted = set(queries.wanted_in_pool(session, project.id))
+    rest = [ids[i] for i in others_last if ids[i] not in wanted]
+    return [*(id for id in ids if id in wanted), *rest][:size]
 
 
 def _ranked(

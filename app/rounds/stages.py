@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from app.evaluations import actions as evaluations
+from app.playground import actions as trials
 from app.policies.models import Policy
 from app.projects.models import Project
 from app.rounds import actions, queries, selection
@@ -19,6 +21,7 @@ from app.rounds.models import Round, Run
 
 
 def _round_in(session: Session, run: Run, state: str) -> Round | None:
+    assert run.round_id is not None, "work of an evaluation or a trial moves no round"
     round = queries.lock_round(session, run.round_id)
     return round if round is not None and round.state == state else None
 
@@ -80,6 +83,12 @@ def failed(session: Session, run: Run, message: str) -> None:
     """The run cannot go on by itself: the round fails at this stage and says why."""
     run.state, run.error = "failed", message
     session.flush()
+    if run.evaluation_id is not None:
+        evaluations.failed(session, run.evaluation_id, message)
+        return
+    if run.trial_id is not None:
+        trials.failed(session, run.trial_id, message)
+        return
     stage = actions.STAGE_OF_KIND[run.kind]
     round = _round_in(session, run, stage)
     if round is None:

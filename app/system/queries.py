@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, select, text
 from sqlalchemy.orm import Session
 
+from app.evaluations.models import Evaluation
 from app.jobs import queue_of
 from app.oracles.models import Delivery, Oracle
 from app.policies.models import Policy
@@ -80,13 +81,14 @@ def holds(session: Session, limit: int) -> list[Hold]:
         select(
             Run,
             Project.name,
-            Round.number,
+            func.coalesce(Round.number, Evaluation.number),
             Round.stage,
             func.extract("epoch", func.clock_timestamp() - Run.started_at),
             Run.lease_expires_at < func.clock_timestamp(),
         )
         .join(Project, Project.id == Run.project_id)
-        .join(Round, Round.id == Run.round_id)
+        .outerjoin(Round, Round.id == Run.round_id)
+        .outerjoin(Evaluation, Evaluation.id == Run.evaluation_id)
         .where(Run.state == "running")
         .order_by(Run.started_at, Run.id)
         .limit(limit)
@@ -102,14 +104,18 @@ def holds(session: Session, limit: int) -> list[Hold]:
 
 
 def _held_run(
-    run: Run, project: str, number: int, stage: str | None, seconds: Any, overdue: bool
+    run: Run, project: str, number: int | None, stage: str | None, seconds: Any, overdue: bool
 ) -> Hold:
-    what = f"{run.kind}, round {number}" + (f", shard {run.shard}" if run.shard else "")
+    owner = "evaluation" if run.evaluation_id else "round"
+    what = f"{run.kind}, {owner} {number}" + (f", shard {run.shard}" if run.shard else "")
+    href = f"/{owner}s/{run.owner_id}"
+    if run.trial_id is not None:
+        what, href = "playground", f"/projects/{run.project_id}/playground"
     return Hold(
         run.lease_owner or "",
         what,
         project,
-        f"/rounds/{run.round_id}",
+        href,
         stage,
         run.done,
         run.total,

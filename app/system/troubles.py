@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.evaluations.models import Evaluation
 from app.language import _, stored
 from app.oracles.models import Delivery, Oracle, Webhook
 from app.projects.models import Project
@@ -32,7 +33,7 @@ class Fault:
 def faults(session: Session, limit: int) -> list[Fault]:
     """What went wrong last and is not over: rounds, attempts, oracles, deliveries."""
     found = [
-        fault for source in (_rounds, _attempts, _oracles, _deliveries)
+        fault for source in (_rounds, _evaluations, _attempts, _oracles, _deliveries)
         for fault in source(session, limit)
     ]  # fmt: skip
     oldest = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -53,23 +54,49 @@ def _rounds(session: Session, limit: int) -> Iterator[Fault]:
         yield Fault(round.updated_at, what, project, round.error or "", f"/rounds/{round.id}")
 
 
+def _evaluations(session: Session, limit: int) -> Iterator[Fault]:
+    rows = session.execute(
+        select(Evaluation, Project.name)
+        .join(Project, Project.id == Evaluation.project_id)
+        .where(Evaluation.state == "failed")
+        .order_by(Evaluation.created_at.desc(), Evaluation.id)
+        .limit(limit)
+    )
+    for one, project in rows:
+        what = _(
+            "Evaluation %(number)s failed while its completions were written",
+            number=str(one.number),
+        )
+        yield Fault(one.created_at, what, project, one.error or "", f"/evaluations/{one.id}")
+
+
 def _attempts(session: Session, limit: int) -> Iterator[Fault]:
     rows = session.execute(
-        select(Run, Project.name, Round.number)
+        select(Run, Project.name, func.coalesce(Round.number, Evaluation.number))
         .join(Project, Project.id == Run.project_id)
-        .join(Round, Round.id == Run.round_id)
-        .where(Run.state == "queued", Run.error.is_not(None))
+        .outerjoin(Round, Round.id == Run.round_id)
+        .outerjoin(Evaluation, Evaluation.id == Run.evaluation_id)
+        .where(Run.state == "queued", Run.error.is_not(None), Run.trial_id.is_(None))
         .order_by(Run.started_at.desc(), Run.id)
         .limit(limit)
     )
     for run, project, number in rows:
-        what = _(
-            "Round %(number)s, %(kind)s: attempt %(attempt)s ended, another follows",
-            number=str(number),
-            kind=STAGE_WORDS.get(run.kind, run.kind),
-            attempt=run.attempt,
+        words = {"number": str(number), "kind": STAGE_WORDS.get(run.kind, run.kind)}
+        what = (
+            _(
+                "Evaluation %(number)s, %(kind)s: attempt %(attempt)s ended, another follows",
+                attempt=run.attempt,
+                **words,
+            )
+            if run.evaluation_id is not None
+            else _(
+                "Round %(number)s, %(kind)s: attempt %(attempt)s ended, another follows",
+                attempt=run.attempt,
+                **words,
+            )
         )
-        yield Fault(run.started_at, what, project, run.error or "", f"/rounds/{run.round_id}")
+        href = f"/evaluations/{run.owner_id}" if run.evaluation_id else f"/rounds/{run.owner_id}"
+        yield Fault(run.started_at, what, project, run.error or "", href)
 
 
 def _oracles(session: Session, limit: int) -> Iterator[Fault]:

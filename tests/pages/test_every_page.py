@@ -23,6 +23,9 @@ OF_MANAGERS = (
     *("{p}/settings", "{p}/import", "{p}/people", "{p}/quality", "{p}/oracle", "{p}/log"),
     "{p}/gold",
     "{p}/practice/pairs",
+    "{p}/evaluations",
+    "{p}/playground",
+    "{p}/delete",
 )
 STREAMS = ("/rounds/{round}/events", "{p}/label/progress")
 FRAGMENTS = ("{p}/label/rest",)
@@ -127,7 +130,17 @@ def _routes(router) -> Iterator[tuple[str, set[str]]]:
 
 
 def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) -> None:
-    rooms = ("people", "projects", "labelling", "rounds", "policies", "quality", "imports")
+    rooms = (
+        "people",
+        "projects",
+        "labelling",
+        "rounds",
+        "policies",
+        "quality",
+        "imports",
+        "evaluations",
+        "playground",
+    )
     forms = [
         path
         for room in rooms
@@ -147,6 +160,9 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "invitation_id": uuid.uuid4(),
         "kept_id": uuid.uuid4(),
         "group_id": uuid.uuid4(),
+        "evaluation_id": uuid.uuid4(),
+        "outputs_id": uuid.uuid4(),
+        "trial_id": uuid.uuid4(),
     }
     of_the_door = {
         "/sign-in",
@@ -156,7 +172,8 @@ def test_every_page_of_a_form_is_refused_without_its_token(cast: Cast, address) 
         "/password",
     }  # no session yet: the origin counts
     for path in set(forms) - of_the_door:
-        verbs = {"verb": "cancel" if "round" in path else "deactivate", "what": "prompts"}
+        cancels = "round" in path or "evaluation" in path
+        verbs = {"verb": "cancel" if cancels else "deactivate", "what": "prompts"}
         filled = path.format(**{**names, **verbs})
         for token in ({}, {"csrf_token": "guessed"}):
             answer = cast.admin.post(filled, data=token)

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from app.database import transaction
 from app.models import Policy, Project
-from tests.pages.conftest import Cast, soup
+from tests.pages.conftest import SECRET_NAME, Cast, soup
 
 
 def change(cast: Cast, **settings: object) -> None:
@@ -62,3 +62,49 @@ def test_an_owner_goes_back_to_an_earlier_policy(cast: Cast, policy_id: uuid.UUI
     back = cast.owner.put(f"/api/v1{cast.p}/policy", json={"policy": str(policy_id)}, headers=token)
     assert back.json()["id"] == str(policy_id)
     assert cast.annotator.submit(f"/policies/{base}/current").status_code == 403
+
+
+def test_a_project_is_archived_and_taken_out_again(cast: Cast) -> None:
+    page = soup(cast.owner.get(f"{cast.p}/settings"))
+    assert page.find("form", action=f"{cast.p}/archive") is not None
+    answer = cast.owner.submit(f"{cast.p}/archive")
+    assert answer.headers["Location"].endswith("?done=archived")
+    assert soup(cast.owner.get(cast.p)).select_one("h1 .tag").string == "archived"
+    assert "archived" in soup(cast.owner.get("/projects")).select_one("tbody .tag").string
+    page = soup(cast.owner.get(f"{cast.p}/settings"))
+    assert page.find("form", action=f"{cast.p}/archive") is None
+    cast.owner.submit(f"{cast.p}/unarchive")
+    assert soup(cast.owner.get(cast.p)).select_one("h1 .tag") is None
+
+
+def test_a_project_is_deleted_by_its_name_alone(cast: Cast) -> None:
+    page = soup(cast.owner.get(f"{cast.p}/delete"))
+    assert page.find("input", attrs={"name": "name"}) is not None
+    wrong = cast.owner.submit(f"{cast.p}/delete", {"name": "Replies"})
+    assert wrong.status_code == 422
+    assert "Nothing was deleted" in wrong.text
+    answer = cast.owner.submit(f"{cast.p}/delete", {"name": SECRET_NAME})
+    assert answer.headers["Location"] == "/projects?done=project-deleted"
+    assert cast.owner.get(cast.p).status_code == 404
+    assert "harbour" not in cast.owner.get("/projects").text
+
+
+def test_a_project_with_an_open_round_is_not_deleted(
+    cast: Cast, labelling_round: uuid.UUID
+) -> None:
+    assert "Cancel it first" in cast.owner.get(f"{cast.p}/delete").text
+    answer = cast.owner.submit(f"{cast.p}/delete", {"name": SECRET_NAME})
+    assert answer.status_code == 409
+    assert "Round 1 is still labelling" in answer.text
+
+
+def test_the_next_rounds_time_stands_beside_its_button(cast: Cast, done_round: uuid.UUID) -> None:
+    page = soup(cast.owner.get(cast.p))
+    for shown in (page, soup(cast.owner.get(f"{cast.p}/rounds"))):
+        terms = [term.string for term in shown.select("dl.facts.small dt")]
+        assert terms[-1] == "Reckoned from"
+        assert shown.select("dl.facts.small dd")[-1].string == "round 1"
+
+
+def test_before_the_first_round_nothing_is_promised(cast: Cast) -> None:
+    assert "is not known before a round is done" in cast.owner.get(cast.p).text

@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.artifacts import Files, put_folder
 from app.database import transaction
+from app.evaluations import actions as evaluations
+from app.evaluations.models import Output, Outputs
 from app.imports.models import KeptFile
 from app.labelling import actions as labelling
 from app.labelling import practice_setup, withheld
@@ -28,6 +30,7 @@ from app.people import actions, groups, invitations, throttle
 from app.people.access import COOKIE, CSRF_HEADER
 from app.people.models import Person
 from app.people.sessions import _begin
+from app.playground import actions as trials
 from app.policies.models import Policy
 from app.projects import actions as projects
 from app.projects.models import Pair, Project, Prompt
@@ -144,11 +147,19 @@ def _ids(session: Session, project: Project, annotator: Person, owner: Person) -
     groups.let_in(session, project, group, "annotator", None)
     session.flush()
     invitation, token = invitations.invite(session, project, "annotator", owner, uses=1000)
+    first, second = (_outputs(session, project, name) for name in ("first", "second"))
+    sides = evaluations.Side(outputs=first), evaluations.Side(outputs=second)
+    asked = evaluations.Asked(*sides, prompts="train")
+    evaluation = evaluations.create(session, project, asked, None)
     return {
         "group_id": str(group.id),
         "group_name": group.name,
         "invitation_id": str(invitation.id),
         "invitation_token": token,
+        "evaluation_id": str(evaluation.id),
+        "trial_id": str(_trial(session, project, annotator)),
+        "outputs_id": str(first),
+        "other_outputs_id": str(second),
         "project_id": str(project.id),
         "round_id": str(round.id),
         "claim_id": str(held.claim.id),
@@ -178,6 +189,22 @@ def _kept(session: Session, project: Project) -> uuid.UUID:
     session.flush()
     _stored(kept.folder, "file", b'{"prompt": "sent"}\n')
     return kept.id
+
+
+def _outputs(session: Session, project: Project, name: str) -> uuid.UUID:
+    made = Outputs(project_id=project.id, name=name)
+    session.add(made)
+    session.flush()
+    prompts = session.scalars(select(Prompt.id).where(Prompt.project_id == project.id))
+    session.add_all(Output(outputs_id=made.id, prompt_id=id, completion=name) for id in prompts)
+    session.flush()
+    return made.id
+
+
+def _trial(session: Session, project: Project, by: Person) -> uuid.UUID:
+    assert project.policy_id is not None
+    wanted = trials.Wanted("a question", project.policy_id, project.policy_id)
+    return trials.ask(session, project, wanted, by.id).id
 
 
 def _policy(session: Session, project: Project, round_id: uuid.UUID) -> uuid.UUID:

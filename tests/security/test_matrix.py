@@ -50,7 +50,10 @@ MAY = {
     "keymaker": ("owner", "manager", "reviewer"),
 }
 """Whom of a project's members a call is for, where it is not for all of them."""
-CHOICES = {"what": "prompts", "verb": {"people": "deactivate", "rounds": "cancel"}}
+CHOICES = {
+    "what": "prompts",
+    "verb": {"people": "deactivate", "rounds": "cancel", "evaluations": "cancel"},
+}
 
 
 def routes_of(app: Any) -> set[str]:

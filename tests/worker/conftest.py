@@ -125,6 +125,13 @@ def runs_of(round_id: UUID, kind: str) -> list[Run]:
         return list(session.scalars(query.order_by(Run.shard)))
 
 
+def policies_of(project_id: UUID) -> list[UUID]:
+    """Ids of the project's policies, π_0 first."""
+    with transaction() as session:
+        query = select(Policy.id).where(Policy.project_id == project_id)
+        return list(session.scalars(query.order_by(Policy.number)))
+
+
 def events_of(round_id: UUID, kind: str) -> list[Event]:
     """The round's events of one kind."""
     with transaction() as session:

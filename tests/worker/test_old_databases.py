@@ -43,6 +43,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "memberships": {"role": "annotator"},
     "group_roles": {"role": "annotator"},
     "invitations": {"role": "annotator"},
+    "evaluations": {"prompts": "eval", "outputs_a_id": None, "policy_b_id": None},
+    "trials": {"pair_id": None},
     "deliveries": {"kind": "round.done", "body": {"round": 1}},
 }  # fmt: skip
 """What a column of a table no round fills must be; elsewhere its type decides."""

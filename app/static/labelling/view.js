@@ -120,7 +120,7 @@ export function rest(html) {
 
 export function progress(done, needed, number) {
   $("progress").textContent = needed ? _("%(done)s of %(needed)s in this batch", { done: Math.min(done, needed), needed }) : "";
-  if (number) $("round").textContent = _("Round %(number)s", { number });
+  $("round").textContent = number ? _("Round %(number)s", { number }) : "";
 }
 
 export function mark(choice) {

@@ -1,0 +1,1 @@
+"""Blind evaluations: one policy against another, answered by people, and never trained on."""

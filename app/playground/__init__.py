@@ -1,0 +1,1 @@
+"""The playground: one prompt, two policies side by side, and nothing kept unless wished."""
