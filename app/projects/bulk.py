@@ -74,6 +74,9 @@ _INCOMING = {
     },
 }
 
+LARGE = 1_000
+"""Rows of a batch from which more are likely to come."""
+
 _INSERT_PROMPTS = text(
     """
     INSERT INTO prompts (id, project_id, content, content_hash, split, external_id)
@@ -94,8 +97,8 @@ _CLAIM_PROMPTS = text(
     """
 )
 
-# OFFSET 0: one look by the index for each row. As a plain join it is planned by statistics, which
-# know nothing yet of what this import brought, and then reads all prompts for every batch.
+# OFFSET 0: one look by the index for each row. A plain join would read all prompts for every batch.
+# Which index it is, statistics say: see `_know`.
 _INSERT_PAIRS = text(
     """
     INSERT INTO pairs (id, project_id, prompt_id, external_id, content_hash, completion_a,
@@ -155,7 +158,9 @@ def store_prompts(session: Session, project_id: uuid.UUID, batch: Sequence[NewPr
     _copy(session, "incoming_prompts", rows)
     values = {"project": project_id}
     claimed = session.connection().execute(_CLAIM_PROMPTS, values).rowcount
-    return claimed + session.connection().execute(_INSERT_PROMPTS, values).rowcount
+    inserted = session.connection().execute(_INSERT_PROMPTS, values).rowcount
+    _know(session, "prompts", len(batch))
+    return claimed + inserted
 
 
 def store_pairs(session: Session, project_id: uuid.UUID, batch: Sequence[NewPair]) -> int:
@@ -173,7 +178,9 @@ def store_pairs(session: Session, project_id: uuid.UUID, batch: Sequence[NewPair
         for id, prompt_hash, new in zip(_ids(len(batch)), _hashes(batch), batch, strict=True)
     )
     _copy(session, "incoming_pairs", rows)
-    return session.connection().execute(_INSERT_PAIRS, {"project": project_id}).rowcount
+    inserted = session.connection().execute(_INSERT_PAIRS, {"project": project_id}).rowcount
+    _know(session, "pairs", len(batch))
+    return inserted
 
 
 def store_labels(
@@ -217,6 +224,18 @@ def ids_of(
     )
     by_hash: dict[str | None, uuid.UUID] = dict(found.all())
     return [by_hash[hash] for hash in hashes]
+
+
+def _know(session: Session, table: str, rows: int) -> None:
+    """Statistics after the first large batch of a session, so that a row is found by its hash.
+
+    While nothing is known of what this transaction brought, an index of the project alone looks as
+    good as that of project and hash, and every row then reads all that came before it.
+    """
+    known = session.info.setdefault("statistics of", set())
+    if rows >= LARGE and table not in known:
+        session.connection().exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {table}")
+        known.add(table)
 
 
 def _hashes(batch: Sequence[NewPrompt | NewPair]) -> list[str]:
