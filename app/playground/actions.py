@@ -54,7 +54,7 @@ def ask(session: Session, project: Project, wanted: Wanted, by: uuid.UUID) -> Tr
     try:
         prompt = content.prompt(wanted.prompt)
     except ValueError as error:
-        raise Invalid(f"prompt: {error}", field="prompt") from None
+        raise Invalid(_("prompt: %(problem)s", problem=str(error)), field="prompt") from None
     for field, policy_id in (("a", wanted.a), ("b", wanted.b)):
         _check_policy(session, project, field, policy_id)
     _check_rate(session, by)
