@@ -43,6 +43,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "memberships": {"role": "annotator"},
     "group_roles": {"role": "annotator"},
     "invitations": {"role": "annotator"},
+    "kept_files": {"kind": "pairs"},
     "evaluations": {"prompts": "eval", "outputs_a_id": None, "policy_b_id": None},
     "trials": {"pair_id": None},
     "deliveries": {"kind": "round.done", "body": {"round": 1}},
