@@ -255,4 +255,10 @@ def test_the_document_tells_of_it(lab: Make) -> None:
         "/projects/{project_id}/rounds",
         "/projects/{project_id}/claims",
         "/projects/{project_id}/webhooks",
+        "/projects/{project_id}/invitations",
+        "/projects/{project_id}/evaluations",
+        "/projects/{project_id}/outputs",
+        "/projects/{project_id}/trials",
+        "/invitations",
+        "/groups",
     }

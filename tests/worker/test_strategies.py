@@ -33,7 +33,9 @@ def test_it_chooses_two_rounds(name: str, project: Callable[..., UUID], device: 
             select(Pair.features).where(Pair.round_id == second.id, Pair.state != "equal")
         ).all()
     assert all((row is not None) == bool(wanted.features) for row in features)
-    if wanted.needs_past:
+    if wanted.needs_margin:
+        assert "every margin is 0" in first.metrics["acquisition_note"]
+    elif wanted.needs_past:
         assert "learns from labels" in first.metrics["acquisition_note"]
 
 
