@@ -185,8 +185,8 @@ def visit(chromium: Browser, site: Site) -> Iterator[Callable[..., Page]]:
         )
         if sign_in:
             page.goto(f"/sign-in?next={path}")
-            page.get_by_label("E-mail").fill(EMAIL)
-            page.get_by_label("Password").fill(PASSWORD)
+            page.locator("input[name=email]").fill(EMAIL)  # whatever language the door speaks
+            page.locator("input[name=password]").fill(PASSWORD)
             page.keyboard.press("Enter")
             page.wait_for_url(site.address + path)
         else:
