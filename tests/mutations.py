@@ -71,7 +71,12 @@ MUTANTS = (
         "        attributes=_ATTRIBUTES,\n"
         '        url_schemes={"http", "https", "mailto"},\n'
         '        link_rel="noopener noreferrer nofollow",\n'
-        '        set_tag_attribute_values={"a": {"target": "_blank"}},\n'
+        "        set_tag_attribute_values={\n"
+        '            "a": {"target": "_blank"},\n'
+        "            # what is wide is read sideways by the arrow keys\n"
+        '            "pre": {"tabindex": "0"},\n'
+        '            "table": {"tabindex": "0"},\n'
+        "        },\n"
         "    )\n",
         "    return str(parser.renderer.render(tokens, parser.options, {}))\n",
         "tests/labelling/test_markup.py::test_the_allow_list_alone_lets_nothing_through",

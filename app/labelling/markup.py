@@ -58,7 +58,12 @@ def rendered(text: str) -> str | None:
         attributes=_ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
-        set_tag_attribute_values={"a": {"target": "_blank"}},
+        set_tag_attribute_values={
+            "a": {"target": "_blank"},
+            # what is wide is read sideways by the arrow keys
+            "pre": {"tabindex": "0"},
+            "table": {"tabindex": "0"},
+        },
     )
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import EMAIL, PASSWORD, Site
+from tests.browser.test_labelling import press
 from tests.security.rules import RULES
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
@@ -88,22 +90,32 @@ def ids(site: Site) -> dict[str, str]:
     }
 
 
-def compared(site: Site, project: str) -> str:
+def compared(
+    site: Site,
+    project: str,
+    prompts: Sequence[str] = ("Say 0.", "Say 1.", "Say 2."),
+    names: Sequence[str] = ("ours", "theirs"),
+) -> str:
     """An evaluation of two models' outputs that waits for people."""
-    asked = [{"prompt": f"Say {n}.", "split": "eval"} for n in range(3)]
+    asked = [{"prompt": text, "split": "eval"} for text in prompts]
     site.rest.post(f"/projects/{project}/prompts", {"prompts": asked})
-    sides = {}
-    for name in ("ours", "theirs"):
+    sides = []
+    for name in names:
         rows = [{"prompt": one["prompt"], "completion": f"{name} {one['prompt']}"} for one in asked]
-        made = site.rest.post(f"/projects/{project}/outputs?name={name}", {"outputs": rows})
-        sides[name] = made["id"]
-    body = {"a": {"outputs": sides["ours"]}, "b": {"outputs": sides["theirs"]}}
+        made = site.rest.post(f"/projects/{project}/outputs?name={quote(name)}", {"outputs": rows})
+        sides.append({"outputs": made["id"]})
+    body = {"a": sides[0], "b": sides[1]}
     return str(site.rest.post(f"/projects/{project}/evaluations", body)["id"])
 
 
-def sent_to_look_at(site: Site, project: str) -> str:
+def sent_to_look_at(
+    site: Site,
+    project: str,
+    texts: Sequence[tuple[str, str, str]] = TEXTS,
+    name: str = "odd.jsonl",
+) -> str:
     """A file of pairs, some of them odd and one to be refused, as the import page keeps it."""
-    rows = [{"prompt": p, "chosen": a, "rejected": b} for p, a, b in TEXTS]
+    rows = [{"prompt": p, "chosen": a, "rejected": b} for p, a, b in texts]
     lines = "\n".join(map(json.dumps, rows)).encode()
     page = f"/projects/{project}/import"
     with httpx.Client(base_url=site.address, headers={"Accept": "text/html"}) as browser:
@@ -111,7 +123,7 @@ def sent_to_look_at(site: Site, project: str) -> str:
         found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(page).text)
         assert found is not None
         form = {"csrf_token": found[1], "step": "look", "labels": "on"}
-        sent = browser.post(f"{page}/pairs", data=form, files={"file": ("odd.jsonl", lines)})
+        sent = browser.post(f"{page}/pairs", data=form, files={"file": (name, lines)})
     assert sent.status_code == 303, sent.text
     return sent.headers["Location"].partition("?")[0].rpartition("/")[2]
 
@@ -216,6 +228,24 @@ def test_the_door_is_open_to_everybody_and_fits(visit: Callable[..., Page], widt
     page.get_by_label("Sprache").select_option("en")
     page.get_by_role("button", name="Verwenden").press("Enter")
     page.wait_for_function("document.documentElement.lang === 'en'")
+
+
+def test_texts_are_read_in_their_own_direction(
+    visit: Callable[..., Page], ids: dict[str, str]
+) -> None:
+    page = visit(f"/projects/{ids['texts_id']}/label")
+    directions = """() => ["prompt-text", "left", "right"].map((id) => {
+      const text = document.querySelector(`#${id} .reading`);
+      return [text.textContent.trim().slice(0, 4), getComputedStyle(text).direction];
+    })"""
+    seen: dict[str, str] = {}
+    for done in range(1, 5):
+        page.locator("#pair").wait_for()
+        seen |= dict(page.evaluate(directions))
+        press(page, "3")
+        expect(page.locator("#progress")).to_have_text(f"{done} of 4 in this batch")
+    assert seen[HEBREW[:4]] == seen[ARABIC[:4]] == "rtl"
+    assert seen[LONG[:4]] == "ltr"
 
 
 def test_left_stays_left_where_the_page_is_written_from_the_right(

@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
+from tests.browser.test_access import compared, sent_to_look_at
+from tests.driver import wait_until
 from tests.security.rules import PAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -27,7 +29,7 @@ CANARIES = (
     "\u202eright to left\u202c \u0000"[:-1] + "<style data-canary>*{display:none}</style>",
 )
 ALL = " ".join(CANARIES)
-# one sends on who is inside, one is no page, two are downloads, two need a provider, two a link
+# one sends on who is inside, one is no page, three are downloads, two need a provider, two a link
 FRAGMENTS = (
     "/sign-in",
     "/demo/progress",
@@ -37,6 +39,7 @@ FRAGMENTS = (
     "/sign-in/oidc/callback",
     "/invitation",
     "/password",
+    "/projects/{project_id}/import/refused/{kept_id}",
 )
 
 
@@ -80,12 +83,28 @@ def ids(site: Site) -> dict[str, str]:
     rest.post("/keys", {"name": ALL[:200], "scope": "annotator", "project": project})
     round_id = _done_round(site, project)
     policy = rest.get(f"/rounds/{round_id}")["policy_out"]
+    texts = [(one["prompt"], one["completion_a"], one["completion_b"]) for one in pairs]
+    wrong = CANARIES[2], "", " "  # is refused, with what it holds
     return {
         "project_id": project,
         "round_id": round_id,
         "policy_id": policy,
         "person_id": person,
+        "pair_id": rest.everything(f"/projects/{project}/preferences")[0]["pair"],
+        "kept_id": sent_to_look_at(site, project, [*texts, wrong], f"{CANARIES[1]}.jsonl"),
+        "evaluation_id": compared(
+            site, project, [f"asked {one}" for one in CANARIES], (CANARIES[1], CANARIES[2])
+        ),
+        "trial_id": _trial(site, project, policy),
     }
+
+
+def _trial(site: Site, project: str, policy: str) -> str:
+    """An answered trial of the playground, of a hostile prompt."""
+    body = {"prompt": CANARIES[3], "a": policy, "b": policy, "max_new_tokens": 4}
+    trial = str(site.rest.post(f"/projects/{project}/trials", body)["id"])
+    wait_until(lambda: site.rest.get(f"/trials/{trial}")["state"] != "waiting", "the trial")
+    return trial
 
 
 def _done_round(site: Site, project: str) -> str:

@@ -87,7 +87,7 @@ def test_the_second_step_is_set_up_and_used(
     page.keyboard.press("Enter")
     page.wait_for_url(f"{address}/account")
     looked_at(page, f"asked-{end}")
-    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_label("Your password", exact=True).fill(PASSWORD)
     page.keyboard.press("Enter")
     page.get_by_role("img", name="QR code for an authenticator app").wait_for()
     looked_at(page, f"set-up-{end}")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Site
-from tests.browser.test_labelling import shown, through
+from tests.browser.test_labelling import press, shown, through
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 
@@ -52,7 +52,7 @@ def test_of_two_keys_before_the_script_only_the_first_is_one(site: Site, opened:
         page.keyboard.up("3")
         page.keyboard.press("1")
     expect(page.locator("#prompt-text")).not_to_have_text(first)
-    page.keyboard.press("4")  # from here on each counts again
+    press(page, "4")  # from here on each counts again
     through(page)
     assert [row["choice"] for row in site.answers(project)] == ["tie", "both_bad"]
 

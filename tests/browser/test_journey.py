@@ -19,7 +19,7 @@ def tab_to(page: Page, name: str, role: str = "link") -> None:
     """Walk with the Tab key until the focus is there, as who has no mouse does."""
     wanted = page.get_by_role(role, name=name, exact=True).first  # type: ignore[arg-type]
     expect(wanted).to_be_visible()
-    for _ in range(80):
+    for _ in range(400):  # the list of projects grows with every test
         if wanted.evaluate("element => element === document.activeElement"):
             return
         page.keyboard.press("Tab")

@@ -24,6 +24,12 @@ def through(page: Page) -> None:
     raise AssertionError("answers are still waiting")
 
 
+def press(page: Page, key: str) -> None:
+    """Answer by a key the pair that is there, or is about to come."""
+    expect(page.locator("#pair")).to_be_visible(timeout=20_000)
+    page.keyboard.press(key)
+
+
 def shown(page: Page) -> str:
     """The prompt that stands on the page."""
     return page.locator("#prompt-text").inner_text()

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
 from tests.browser.test_access import violations
-from tests.browser.test_labelling import shown, through
+from tests.browser.test_labelling import press, shown, through
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 
@@ -47,10 +47,10 @@ def test_all_kinds_are_answered_by_keys_and_come_back_on_undo(
     through(page)
     said = {"tone": "cold", "faults": ["wrong"], "help": 10, "note": "1 is no key here"}
     assert [(row["choice"], row["answers"]) for row in site.answers(project)] == [("left", said)]
-    expect(page.get_by_label("cold")).not_to_be_checked()
+    expect(page.get_by_role("radio", name="cold", exact=True)).not_to_be_checked()
     page.keyboard.press("u")
-    expect(page.get_by_label("cold")).to_be_checked()
-    expect(page.get_by_label("wrong")).to_be_checked()
+    expect(page.get_by_role("radio", name="cold", exact=True)).to_be_checked()
+    expect(page.get_by_role("checkbox", name="wrong", exact=True)).to_be_checked()
     expect(page.get_by_label("10", exact=True)).to_be_checked()
     expect(page.locator("[data-kind=text] textarea")).to_have_value("1 is no key here")
 
@@ -66,7 +66,7 @@ def test_what_is_wanted_is_asked_for_and_its_answer_sends_the_choice(
     assert shown(page) == first
     page.keyboard.press("1")
     expect(page.locator("#prompt-text")).not_to_have_text(first)
-    page.keyboard.press("s")  # a skip wants nothing
+    press(page, "s")  # a skip wants nothing
     through(page)
     said = [(row["choice"], row["answers"]) for row in site.answers(project)]
     assert said == [("tie", {"tone": "warm"}), ("skip", {})]

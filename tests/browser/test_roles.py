@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import EMAIL, PASSWORD, Site
 from tests.browser.test_journey import tab_to
+from tests.browser.test_labelling import press as answer
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(280)]
 
@@ -70,15 +71,15 @@ def test_an_annotator_labels_says_why_skips_undoes_and_leaves(
     page.keyboard.press("r")
     page.keyboard.type("It says more.")
     page.keyboard.press("Escape")
-    page.keyboard.press("1")
+    answer(page, "1")
     expect(page.locator("#progress")).to_have_text("1 of 3 in this batch")
-    page.keyboard.press("2")
+    answer(page, "2")
     expect(page.locator("#progress")).to_have_text("2 of 3 in this batch")
     page.keyboard.press("u")
     expect(page.locator("#progress")).to_have_text("1 of 3 in this batch")
-    page.keyboard.press("3")
+    answer(page, "3")
     expect(page.locator("#progress")).to_have_text("2 of 3 in this batch")
-    page.keyboard.press("s")
+    answer(page, "s")
     expect(page.locator("#rest h2")).to_be_visible()
     press(page, "Sign out", "button")
     expect(page).to_have_url(re.compile("/sign-in"))

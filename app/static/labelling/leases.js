@@ -13,9 +13,10 @@ export class Leases {
   #asked = new Set();
 
   /** `held()` are the claims to keep, `idle()` the milliseconds since the last sign of life;
-   *  `lost(claim, detail)` is told of one that is not ours any more. */
-  constructor({ held, idle, lost }) {
-    Object.assign(this, { held, idle, lost });
+   *  `lost(claim, detail)` is told of one that is not ours any more, `kept(claim)` of one that is
+   *  again although it had run out. */
+  constructor({ held, idle, lost, kept }) {
+    Object.assign(this, { held, idle, lost, kept });
   }
 
   start() { setInterval(() => this.#look(), LOOKS); }
@@ -41,8 +42,10 @@ export class Leases {
     try {
       const { ok, status, data } = await call("POST", `/api/v1/claims/${claim.id}/renew`);
       if (ok) {
+        const late = Date.parse(claim.expires_at) <= serverNow();
         claim.expires_at = data.expires_at;
         this.#plan(claim);
+        if (late) this.kept(claim);
       } else if (status === 404 || status === 409 || status === 410) {
         this.#due.delete(claim.id);
         this.lost(claim, data?.detail ?? _("This pair is not yours any more."));

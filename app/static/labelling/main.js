@@ -65,6 +65,12 @@ const leases = new Leases({
   // an answer under way settles the matter by itself
   held: () => [current, ...queue.claims].filter((claim) => claim && !outbox.holds(claim.id)),
   idle: () => watch.idle,
+  kept(claim) { // while it was asked for, the queue may have let it go
+    const known = [current, ...queue.claims, ...answered.map((entry) => entry.claim)];
+    if (known.some((one) => one?.id === claim.id)) return;
+    queue.putBack(claim);
+    if (!current) next();
+  },
   lost(claim, detail) {
     queue.forget(claim.id);
     if (current?.id !== claim.id || outbox.holds(claim.id)) return;
