@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, Request
+from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, func, make_url
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -21,6 +22,7 @@ from uuid6 import uuid7
 
 from app import faults, jobs, tracing
 from app.settings import get_settings
+from app.turns import turn
 
 Json = dict[str, Any]
 
@@ -133,7 +135,8 @@ def transaction() -> Iterator[Session]:
     jobs.send(bells)
 
 
-def _request_session() -> Iterator[Session]:
+@contextmanager
+def _transaction_of_request() -> Iterator[Session]:
     from app import skew
 
     with transaction() as session:
@@ -141,6 +144,25 @@ def _request_session() -> Iterator[Session]:
         yield session
         faults.point("request.committing")
     faults.point("request.committed")
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+async def _request_session(request: Request) -> AsyncIterator[Session]:
+    if request.headers.get("Content-Type", "").startswith(FORM):
+        # A slow sender has no turn. Whoever reads the form finds it here, or has read it already
+        with suppress(RuntimeError):
+            await request.body()
+    async with turn() as mine, contextmanager_in_threadpool(_transaction_of_request()) as session:
+        session.info["turn"] = mine
+        yield session
+
+
+async def let_go(session: Session) -> None:
+    """Commit a request's session before its end: connection and turn go to others meanwhile."""
+    await run_in_threadpool(session.commit)
+    session.info["turn"].give_back()
 
 
 # scope="function": the commit happens before the response is sent, so a commit that

@@ -61,7 +61,7 @@ UNATTENDED: dict[str, Any] = {
     "batch_size": 32,
     "pool_size": 64,
     "generation": {**SETTINGS["generation"], "eval_prompts": 128},
-    "training": {"lora": 16, "batch_size": 8, "epochs": 3, "learning_rate": 5e-4},
+    "training": {"lora": 16, "batch_size": 8, "epochs": 3, "learning_rate": 1e-3},
 }
 HELD_OUT_EVERY = 3
 """Of the prompts to train on, every so many-th is held out as well where an oracle labels."""

@@ -11,8 +11,9 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.database import transaction
+from app.database import let_go, transaction
 from app.leaving import leaving
+from app.turns import turn
 
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
@@ -35,14 +36,15 @@ async def until(
     found = await run_in_threadpool(attempt, session)
     if good(found) or seconds <= 0:
         return found
-    await run_in_threadpool(session.commit)  # the connection goes back to the pool meanwhile
+    await let_go(session)
     pause = FIRST_PAUSE
     while not good(found) and (left := ends - time.monotonic()) > 0:
         await asyncio.sleep(min(pause, left))
         pause = min(LONGEST_PAUSE, pause * 1.5)
         if leaving.is_set() or await request.is_disconnected():
             break
-        found = await run_in_threadpool(_in_a_transaction, attempt)
+        async with turn():
+            found = await run_in_threadpool(_in_a_transaction, attempt)
     return found
 
 

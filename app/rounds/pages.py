@@ -28,6 +28,7 @@ from app.rounds import actions, figures, forecast, missing, queries, scatter, st
 from app.rounds.api import round_for
 from app.rounds.models import CLOSED, Round
 from app.system.queries import lacking
+from app.turns import turn
 from app.web import Checked, PageActor, go, html, policy_names, render
 
 router = APIRouter(include_in_schema=False)
@@ -224,7 +225,8 @@ async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> Async
     pace: story.Pace | None = None
     looks = int(LONGEST_STREAM_SECONDS / LOOK_EVERY_SECONDS)
     for __ in range(looks):
-        parts, over, pace = await run_in_threadpool(_look, request, actor, round_id, pace)
+        async with turn():
+            parts, over, pace = await run_in_threadpool(_look, request, actor, round_id, pace)
         for name, part in parts.items():
             if sent.get(name) != part:
                 sent[name] = part

@@ -112,3 +112,27 @@ def project(cast: Cast) -> Project:
     """The cast's project as it is stored."""
     with transaction() as session:
         return session.get_one(Project, cast.project_id)
+
+
+@pytest.fixture
+def imported(cast: Cast) -> str:
+    """A project of imported pairs with an open round, M = 3."""
+    body = {"name": "Imported", "source": "imported", "acquisition": "random", "batch_size": 3}
+    project = cast.admin.post("/api/v1/projects", json=body).json()["id"]
+    pairs = [
+        {
+            "prompt": f"p{i}",
+            "completion_a": f"a{i}",
+            "completion_b": f"b{i}",
+            "external_id": f"e{i}",
+        }
+        for i in range(5)
+    ]
+    url = f"/api/v1/projects/{project}"
+    assert cast.admin.post(f"{url}/pairs", json={"pairs": pairs}).json()["added"] == 5
+    for who, role in ((cast.annotator, "annotator"), (cast.owner, "annotator")):
+        answer = cast.admin.post(f"{url}/members", json={"email": who.email, "role": role})
+        assert answer.status_code in (200, 201), answer.text
+    opened = cast.admin.post(f"{url}/rounds")
+    assert opened.status_code == 202, opened.text
+    return url

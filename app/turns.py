@@ -1,0 +1,49 @@
+"""How many requests use the database at once: fewer than there are threads and connections.
+
+A request runs in a thread of the pool piece by piece: its dependencies, its function, its answer.
+Without a limit, forty requests that wait for a lock held all forty threads, and the one that held
+the lock had none left to go on in: nothing moved until a time-out. Who waits for a turn here holds
+no thread, no connection and no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import Semaphore
+from anyio.lowlevel import RunVar
+
+AT_ONCE = 32
+"""Below the 40 threads of the pool and the 40 connections of the engine, of which a request may
+need a second one."""
+
+_free: RunVar[Semaphore] = RunVar("activedpo_turns")
+
+
+class Turn:
+    """The right to use the database."""
+
+    def __init__(self, free: Semaphore) -> None:
+        self._free: Semaphore | None = free
+
+    def give_back(self) -> None:
+        """To others; again: nothing. Called in the event loop."""
+        if self._free is not None:
+            self._free.release()
+            self._free = None
+
+
+@asynccontextmanager
+async def turn() -> AsyncIterator[Turn]:
+    """Wait for a turn, in the order of asking, and give it back at the end."""
+    free = _free.get(None)
+    if free is None:  # an event loop has its own
+        free = Semaphore(AT_ONCE)
+        _free.set(free)
+    await free.acquire()
+    mine = Turn(free)
+    try:
+        yield mine
+    finally:
+        mine.give_back()
