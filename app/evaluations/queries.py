@@ -356,6 +356,7 @@ def answers(evaluation_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
             Preference.judge,
             Preference.flags,
             Preference.reason,
+            Preference.answers,
             Preference.seconds,
             Preference.late,
             Preference.created_at,

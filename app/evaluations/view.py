@@ -169,7 +169,7 @@ def full_view(session: Session, evaluation: Evaluation) -> dict[str, Any]:
 
 COLUMNS = (
     "id", "pair", "external_id", "prompt", "completion_a", "completion_b", "choice", "winner",
-    "left_was", "strength", "rationale", "p_left", "judge", "flags", "reason", "annotator",
+    "left_was", "strength", "rationale", "p_left", "judge", "flags", "reason", "answers", "annotator",
     "set_aside", "late", "seconds", "created_at",
 )  # fmt: skip
 
@@ -188,5 +188,6 @@ def exported(rows: Iterator[Any]) -> Iterator[dict[str, Any]]:
             "winner": sides[row.chosen] if row.chosen else None,
             "left_was": sides[row.left_is],
             "flags": row.flags or [],
+            "answers": row.answers or {},
         }
         yield {name: values[name] if name in values else getattr(row, name) for name in COLUMNS}

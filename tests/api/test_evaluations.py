@@ -38,7 +38,7 @@ def opened(cast: Any, outputs: dict[str, str], **more: Any) -> dict[str, Any]:
     return view
 
 
-def answer_all(cast: Any, better: str, most: int = N) -> list[dict[str, Any]]:
+def answer_all(cast: Any, better: str, most: int = N, **more: Any) -> list[dict[str, Any]]:
     said = []
     for _ in range(most):
         items = cast.annotator.post(f"{cast.project}/claims", json={"count": 1}).json()["items"]
@@ -47,7 +47,7 @@ def answer_all(cast: Any, better: str, most: int = N) -> list[dict[str, Any]]:
         (claim,) = items
         choice = "left" if claim["left"].startswith(better) else "right"
         place = f"/api/v1/claims/{claim['id']}/preference"
-        answer = cast.annotator.post(place, json={"choice": choice})
+        answer = cast.annotator.post(place, json={"choice": choice, **more})
         assert answer.status_code == 201, answer.text
         said.append({**answer.json(), "texts": claim})
     return said
@@ -112,12 +112,15 @@ def test_it_is_closed_cancelled_and_listed(cast: Any, outputs: dict[str, str]) -
 
 
 def test_the_answers_are_exported_by_side(cast: Any, outputs: dict[str, str]) -> None:
+    asked = [{"name": "tone", "title": "What tone?", "kind": "single", "options": ["warm", "cold"]}]
+    assert cast.owner.patch(cast.project, json={"questions": asked}).status_code == 200
     view = opened(cast, outputs)
-    answer_all(cast, "theirs", 3)
+    answer_all(cast, "theirs", 3, answers={"tone": "cold"})
     place = f"/api/v1/evaluations/{view['id']}/export"
     rows = [json.loads(line) for line in cast.owner.get(place).text.splitlines()]
     assert [row["winner"] for row in rows] == ["b"] * 3
     assert all(row["completion_a"].startswith("ours") for row in rows)
+    assert [row["answers"] for row in rows] == [{"tone": "cold"}] * 3
     table = list(csv.DictReader(io.StringIO(cast.owner.get(f"{place}?format=csv").text)))
     assert [row["completion_b"] for row in table] == [row["completion_b"] for row in rows]
     assert cast.annotator.get(place).status_code == 403
