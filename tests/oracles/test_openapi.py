@@ -9,13 +9,16 @@ from typing import Any
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import load_all_checks
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from app.database import transaction
 from app.models import Person
 
 Make = Callable[..., Any]
-EXAMPLES = 12
+EXAMPLES = 8
+FEW = 2
+"""Where there is nothing to choose: the ids are those of the test, and nothing else is sent."""
+
 # Rules that JSON Schema cannot say (a pool no smaller than its batch, an end in the future)
 # refuse some of what the document allows: by 422, naming the field. Tests of their own do that.
 NOT_SAID = [positive_data_acceptance]
@@ -42,9 +45,13 @@ def test_the_document_keeps_its_word(lab: Make) -> None:
     for found in document.get_all_operations():
         operation = found.ok()
         tried += 1
+        chosen = [*operation.query, *operation.body] or {
+            name.name for name in operation.path_parameters
+        } - set(real)
+        excluded = list(NOT_SAID)  # whom a call lets in does not hang on what it says: asked once
 
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=EXAMPLES if chosen else FEW,
             deadline=None,
             derandomize=True,
             database=None,
@@ -61,7 +68,8 @@ def test_the_document_keeps_its_word(lab: Make) -> None:
                     case.path_parameters[name] = str(real[name])
             answer = case.call(headers={"Authorization": f"Bearer {it.key}"})
             assert answer.status_code < 500, (case.method, case.path, answer.text)
-            case.validate_response(answer, excluded_checks=NOT_SAID)
+            case.validate_response(answer, excluded_checks=excluded)
+            excluded[:] = [*NOT_SAID, ignored_auth]
 
         fits()
     assert tried > 45

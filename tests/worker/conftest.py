@@ -194,6 +194,8 @@ def start_worker(
     def start(*command: str) -> Worker:
         log = tmp_path / f"worker-{len(started)}.log"
         arguments = command or ("worker", "-Q", "gpu,default", "--loglevel", "INFO")
+        if arguments[0] == "worker":  # without the second in which it looks for others
+            arguments = (*arguments, "--without-gossip", "--without-mingle")
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "worker.celery_app", *arguments],

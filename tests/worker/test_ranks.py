@@ -131,7 +131,7 @@ def test_a_killed_process_ends_the_others_and_the_next_attempt_resumes(
     project: Callable[..., UUID], start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker()
-    round_id = start_training(project, **LONG)
+    round_id = start_training(project, **LONG | {"max_steps": 160})
     wait_for(lambda: (run := stepping(round_id, 60)) and run.checkpoint_uri)
     first = processes_of(worker)
     assert len(first) == 2
