@@ -42,13 +42,13 @@ def test_the_document_keeps_its_word(lab: Make) -> None:
     }
     document = schemathesis.openapi.from_asgi("/openapi.json", it.client.app)
     tried = 0
+    asked: set[tuple[str, str]] = set()
     for found in document.get_all_operations():
         operation = found.ok()
         tried += 1
         chosen = [*operation.query, *operation.body] or {
             name.name for name in operation.path_parameters
         } - set(real)
-        excluded = list(NOT_SAID)  # whom a call lets in does not hang on what it says: asked once
 
         @settings(
             max_examples=EXAMPLES if chosen else FEW,
@@ -68,8 +68,10 @@ def test_the_document_keeps_its_word(lab: Make) -> None:
                     case.path_parameters[name] = str(real[name])
             answer = case.call(headers={"Authorization": f"Bearer {it.key}"})
             assert answer.status_code < 500, (case.method, case.path, answer.text)
-            case.validate_response(answer, excluded_checks=excluded)
-            excluded[:] = [*NOT_SAID, ignored_auth]
+            # whom a call lets in does not hang on what it says: that is tried once
+            again = [ignored_auth] if (case.method, case.path) in asked else []
+            asked.add((case.method, case.path))
+            case.validate_response(answer, excluded_checks=[*NOT_SAID, *again])
 
         fits()
     assert tried > 45

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
+import pytest
 import redis
 from sqlalchemy import func, select
 
@@ -96,9 +97,14 @@ def test_a_killed_worker_is_replaced_by_another(
 
 
 def test_a_worker_paused_past_its_lease_publishes_nothing(
-    project: Callable[..., UUID], start_worker: Callable[..., Worker], clock: Worker
+    settings: None,
+    monkeypatch: pytest.MonkeyPatch,
+    project: Callable[..., UUID],
+    start_worker: Callable[..., Worker],
 ) -> None:
+    monkeypatch.setenv("ACTIVEDPO_LEASE_SECONDS", "5")
     paused = start_worker()
+    start_worker("beat")
     round_id = start_training(project, max_steps=200)
     wait_for(lambda: training(round_id))
     paused.process.send_signal(signal.SIGSTOP)
@@ -189,9 +195,12 @@ def test_a_run_that_kills_every_child_fails_the_round(
 ) -> None:
     worker = start_worker()
     round_id = start_training(project, checkpoint_every=1_000_000)
+    wait_for(lambda: (run := training(round_id)) and run.attempt == 1)
     for attempt in (1, 2, 3):
-        wait_for(lambda n=attempt: (run := training(round_id)) and run.attempt == n)
-        child_of(worker).kill()
+        wait_for(lambda n=attempt: [run.attempt for run in runs_of(round_id, "train")] == [n])
+        killed = child_of(worker)
+        killed.kill()  # the later ones as soon as they are there: progress was made by none
+        wait_for(lambda child=killed: gone(child))
     failed = wait_state(round_id, "failed")
     assert failed.failed_stage == "training"
     assert "memory" in (failed.error or "")
