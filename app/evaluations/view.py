@@ -169,8 +169,8 @@ def full_view(session: Session, evaluation: Evaluation) -> dict[str, Any]:
 
 COLUMNS = (
     "id", "pair", "external_id", "prompt", "completion_a", "completion_b", "choice", "winner",
-    "left_was", "strength", "rationale", "p_left", "judge", "flags", "reason", "answers", "annotator",
-    "set_aside", "late", "seconds", "created_at",
+    "left_was", "strength", "rationale", "p_left", "judge", "flags", "reason", "answers",
+    "annotator", "set_aside", "late", "seconds", "created_at",
 )  # fmt: skip
 
 
