@@ -161,10 +161,12 @@ def _why(pair: Pair, round: Round | None) -> str:
         return _("In the pool of round %(n)s, without a rank.", n=round.number)
     told = {
         "rank": pair.rank + 1,
-        "pool": round.metrics.get("pool") or "?",
+        "pool": round.metrics.get("pool") or 0,
         "strategy": str(round.metrics.get("acquisition") or "?").replace("_", " "),
         "n": round.number,
     }
+    if not told["pool"]:
+        return _("Rank %(rank)s by %(strategy)s among all open pairs in round %(n)s.", **told)
     if pair.state in ("open", "answered", "dropped") or pair.rank < round.needed:
         return _("Rank %(rank)s of %(pool)s by %(strategy)s in round %(n)s: chosen.", **told)
     return _("Rank %(rank)s of %(pool)s by %(strategy)s in round %(n)s: not chosen.", **told)

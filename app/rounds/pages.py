@@ -170,7 +170,11 @@ def _how(round: Round) -> str:
         return _why_not(strategy, wanted) if wanted else stored(str(metrics["acquisition_note"]))
     if not strategy:
         return ""
-    numbers = {"strategy": strategy, "n": round.needed, "pool": metrics.get("pool") or 0}
+    numbers = {"strategy": strategy, "n": round.needed, "pool": metrics.get("pool")}
+    if not numbers[
+        "pool"
+    ]:  # of imported pairs `random` scores none: all that are open are the pool
+        return _("%(n)s of all open pairs, chosen by %(strategy)s.", **numbers)
     if metrics.get("audit"):
         return _(
             "%(n)s of a pool of %(pool)s, chosen by %(strategy)s; %(audit)s of them at random, "
