@@ -75,6 +75,8 @@ def test_the_child_s_work_ends_at_every_stage(
             "cancelled",
             "done",
         }
+    # and the worker goes on with what comes next
+    wait_state(open_round(project(training={"max_steps": 3})), "labelling")
 
 
 @pytest.mark.parametrize(
