@@ -41,6 +41,16 @@ def test_what_cannot_be_is_marked_and_nothing_is_stored(cast: Cast, key: str) ->
     assert cast.annotator.get("/api/v1/me/shortcuts").json() == DEFAULTS
 
 
+def test_a_sign_of_markup_is_a_key_and_nothing_more(cast: Cast, labelling_round: uuid.UUID) -> None:
+    wanted = {"left": "<", "right": '"', "tie": "'", "both_bad": "&"}
+    assert cast.annotator.submit("/account/shortcuts", {**DEFAULTS, **wanted}).status_code == 303
+    page = soup(cast.annotator.get(f"/projects/{cast.project_id}/label"))
+    assert json.loads(page.find(id="labelling")["data-keys"]) == {**DEFAULTS, **wanted}
+    for what, key in wanted.items():
+        button = page.find("button", attrs={"data-choice": what})
+        assert (button["aria-keyshortcuts"], button.find("kbd").text) == (key, key)
+
+
 def test_the_api_refuses_by_name(cast: Cast) -> None:
     token = {"X-CSRF-Token": cast.annotator.token}
     answer = cast.annotator.put("/api/v1/me/shortcuts", json={"left": "s"}, headers=token)
