@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -229,12 +230,26 @@ def _passes(folder: Path, test: str) -> bool:
     return ran.returncode == 0
 
 
+@cache
+def _stands(test: str) -> None:
+    """The test passes while nothing is taken out: else it would notice any mutant.
+
+    Raises:
+        SystemExit: it does not.
+    """
+    with tempfile.TemporaryDirectory(prefix="mutant-") as made:
+        _copy(Path(made))
+        if not _passes(Path(made), test):
+            raise SystemExit(f"{test} fails without a mutant: it shows nothing")
+
+
 def survives(mutant: Mutant) -> bool:
     """Whether nobody notices.
 
     Raises:
-        SystemExit: the safeguard is not where this file says.
+        SystemExit: the safeguard is not where this file says, or the test fails anyway.
     """
+    _stands(mutant.test)
     with tempfile.TemporaryDirectory(prefix="mutant-") as made:
         folder = Path(made)
         _copy(folder)

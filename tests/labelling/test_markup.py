@@ -30,7 +30,7 @@ def harmless(html: str | None) -> None:
     allowed = {"p", "br", "a", "table", "thead", "tbody", "tr", "th", "td", "em", "code"}
     assert {tag.name for tag in page.find_all(True)} <= allowed
     for tag in page.find_all(True):
-        assert set(tag.attrs) <= {"href", "title", "rel", "target", "class"}
+        assert set(tag.attrs) <= {"href", "title", "rel", "target", "class", "tabindex"}
         assert not tag.get("href", "https:").lower().startswith(("javascript", "data"))
 
 
@@ -42,7 +42,8 @@ def harmless(html: str | None) -> None:
         ("1. a\n2. b", "<ol>\n<li>a</li>\n<li>b</li>\n</ol>"),
         ("# Title", '<p class="heading-1">Title</p>'),
         ("    four spaces", "<p>four spaces</p>"),
-        ("| a |\n|---|\n| 1 |", "<table>"),
+        ("| a |\n|---|\n| 1 |", '<table tabindex="0">'),
+        ("```\nwide\n```", '<pre tabindex="0">'),
         ("", ""),
     ],
 )
