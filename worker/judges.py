@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from activedpo.oracles import ORACLES, llm
+from app.oracles.models import ON_ACCELERATOR
 from app.oracles.schema import SHARED
+from app.policies.base_models import find_base
 from app.sealed import unsealed_in
 from app.settings import get_settings
 
@@ -14,12 +16,18 @@ if TYPE_CHECKING:
 
 
 def opened(judge: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A judge's settings with its secret readable, for the pipe to the child and nothing else.
+    """A judge's settings with its secret readable, for the pipe to the child and nothing else; its
+    model, if it is one, where this worker has it.
 
     Raises:
         UnreadableSecretError: the site's secret key has changed.
     """
-    return None if judge is None else unsealed_in(judge, "api_key")
+    if judge is None:
+        return None
+    settings = unsealed_in(judge, "api_key")
+    if settings.get("kind") in ON_ACCELERATOR:
+        settings = {**settings, "model": find_base(str(settings.get("model")))}
+    return settings
 
 
 def made(judge: dict[str, Any]) -> Oracle:

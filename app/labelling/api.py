@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from app.database import Db
+from app.database import Db, commit_now
 from app.errors import Invalid, NotFound, Problem
 from app.idempotency.route import Once, OnceRoute
 from app.labelling import (
@@ -265,11 +265,13 @@ def prefer(
     claim_id: uuid.UUID, body: PreferenceIn, actor: CurrentActor, db: Db, response: Response
 ) -> dict[str, Any]:
     """Answer a claim: 201; the same again: 200 with the same preference."""
-    said = body.answer(_allowed(actor, db, claim_id))
-    preference, new = batch.prefer_one(db, claim_id, actor.person.id, said)
+    project = _allowed(actor, db, claim_id)
+    blind = project is not None and gold.hides(db, project, actor)
+    preference, new = batch.prefer_one(db, claim_id, actor.person.id, body.answer(project))
+    commit_now(db)
     if not new:
         response.status_code = 200
-    return preference_view(preference, _blind(db, actor, preference.project_id))
+    return preference_view(preference, blind)
 
 
 @router.post("/claims/preferences")

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from app import artifacts
-from app.errors import Conflict, NotFound, Problem
+from app.errors import Conflict, NotFound, Unavailable
 from app.language import _
 from app.policies.actions import GONE
 from app.policies.base_models import find_base
@@ -83,7 +83,8 @@ def merged(policy: Policy) -> Iterator[bytes]:
     """A zip of the full model: base and adapter in one. Made at the first call and kept.
 
     Raises:
-        Problem: merging failed; the message says why.
+        Conflict: merging failed; the message says why.
+        Unavailable: it took too long.
     """
     if policy.kind == "full" or policy.removed_at is not None:
         return as_stored(policy)
@@ -140,7 +141,7 @@ def _merge(policy: Policy, folder: Path, cache: Path) -> None:
             command, capture_output=True, text=True, timeout=MERGE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise Problem(
+        raise Unavailable(
             _(
                 "Merging took longer than %(merge_seconds)s s and was stopped.",
                 merge_seconds=MERGE_SECONDS,
@@ -149,5 +150,5 @@ def _merge(policy: Policy, folder: Path, cache: Path) -> None:
     if done.returncode != 0:
         log.error("merge_failed", policy=str(policy.id), stderr=done.stderr[-4_000:])
         why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Problem(_("Merging failed: %(why)s", why=why))
+        raise Conflict(_("Merging failed: %(why)s", why=why))
     os.rename(making, folder)

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import json
+import shutil
 import ssl
 import threading
 import uuid
@@ -531,6 +532,22 @@ def test_a_projects_judge_keeps_its_key_to_itself(lab: Make, server: Server) -> 
         stored = s.get_one(Project, it.project_id).judge
     assert KEY not in json.dumps(stored)
     assert judges.opened(stored) == judge
+
+
+@pytest.mark.parametrize("kind", ["local_judge", "reward_model"])
+def test_a_projects_judge_that_is_a_model_is_found_where_base_models_are(
+    kind: str, environment: dict[str, str]
+) -> None:
+    folder = get_settings().models_dir / "some" / "judge"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    try:
+        here = judges.opened({"kind": kind, "model": "some/judge"})
+        elsewhere = judges.opened({"kind": kind, "model": "other/judge"})
+    finally:
+        shutil.rmtree(folder.parent)
+    assert here == {"kind": kind, "model": str(folder)}
+    assert elsewhere == {"kind": kind, "model": "other/judge"}
 
 
 def test_a_projects_judge_reaches_no_private_address(
