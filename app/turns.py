@@ -8,11 +8,16 @@ no thread, no connection and no lock.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
 
 from anyio import Semaphore
 from anyio.lowlevel import RunVar
+from starlette.concurrency import run_in_threadpool
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 AT_ONCE = 32
 """Below the 40 threads of the pool and the 40 connections of the engine, of which a request may
@@ -47,3 +52,9 @@ async def turn() -> AsyncIterator[Turn]:
         yield mine
     finally:
         mine.give_back()
+
+
+async def in_turn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function that uses the database in a thread, when its turn has come."""
+    async with turn():
+        return await run_in_threadpool(function, *args, **kwargs)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.database import let_go, transaction
 from app.leaving import leaving
-from app.turns import turn
+from app.turns import in_turn
 
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
@@ -43,8 +43,7 @@ async def until(
         pause = min(LONGEST_PAUSE, pause * 1.5)
         if leaving.is_set() or await request.is_disconnected():
             break
-        async with turn():
-            found = await run_in_threadpool(_in_a_transaction, attempt)
+        found = await in_turn(_in_a_transaction, attempt)
     return found
 
 

@@ -20,7 +20,7 @@ from app.errors import Invalid, TooLarge
 from app.language import _
 from app.people.access import current_actor, project_for
 from app.projects.reading import Format
-from app.turns import turn
+from app.turns import in_turn
 
 LARGEST_JSON = 256 * 1024 * 1024
 _IN_MEMORY = 1024 * 1024
@@ -108,8 +108,7 @@ def _admit(request: Request, project_id: uuid.UUID) -> None:
 
 
 async def _received(request: Request, project_id: uuid.UUID) -> AsyncIterator[Upload]:
-    async with turn():
-        await run_in_threadpool(_admit, request, project_id)
+    await in_turn(_admit, request, project_id)
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=20) as form:

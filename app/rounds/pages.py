@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from fastapi.sse import format_sse_event
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
 from activedpo import acquisition
 from app.database import Db, transaction
@@ -28,7 +27,7 @@ from app.rounds import actions, figures, forecast, missing, queries, scatter, st
 from app.rounds.api import round_for
 from app.rounds.models import CLOSED, Round
 from app.system.queries import lacking
-from app.turns import turn
+from app.turns import in_turn
 from app.web import Checked, PageActor, go, html, policy_names, render
 
 router = APIRouter(include_in_schema=False)
@@ -171,9 +170,8 @@ def _how(round: Round) -> str:
     if not strategy:
         return ""
     numbers = {"strategy": strategy, "n": round.needed, "pool": metrics.get("pool")}
-    if not numbers[
-        "pool"
-    ]:  # of imported pairs `random` scores none: all that are open are the pool
+    # Of imported pairs `random` scores none: all that are open are the pool
+    if not numbers["pool"]:
         return _("%(n)s of all open pairs, chosen by %(strategy)s.", **numbers)
     if metrics.get("audit"):
         return _(
@@ -229,8 +227,7 @@ async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> Async
     pace: story.Pace | None = None
     looks = int(LONGEST_STREAM_SECONDS / LOOK_EVERY_SECONDS)
     for __ in range(looks):
-        async with turn():
-            parts, over, pace = await run_in_threadpool(_look, request, actor, round_id, pace)
+        parts, over, pace = await in_turn(_look, request, actor, round_id, pace)
         for name, part in parts.items():
             if sent.get(name) != part:
                 sent[name] = part
