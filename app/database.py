@@ -1,7 +1,8 @@
 """Engine, session and the only commit.
 
 Everything below the edge flushes; :func:`transaction` (worker, command line) and
-:data:`Db` (HTTP) commit, and ring the bells of :mod:`app.jobs` only once the commit stood.
+:data:`Db` (HTTP) commit, and ring the bells of :mod:`app.jobs` and tell the news of
+:mod:`app.news` only once the commit stood.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from uuid6 import uuid7
 
-from app import faults, jobs, tracing
+from app import faults, jobs, news, tracing
 from app.settings import get_settings
 from app.turns import turn
 
@@ -123,7 +124,7 @@ def _factory() -> sessionmaker[Session]:
 
 @contextmanager
 def transaction() -> Iterator[Session]:
-    """One transaction: commits at the end, rolls back on any error, then rings the bells."""
+    """One transaction: commits, then rings the bells and tells the news; or rolls back."""
     with _factory()() as session:
         try:
             yield session
@@ -131,8 +132,9 @@ def transaction() -> Iterator[Session]:
         except BaseException:
             session.rollback()
             raise
-        bells = jobs.take(session)
+        bells, changed = jobs.take(session), news.take(session)
     jobs.send(bells)
+    news.tell(changed)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app import news
 from app.errors import Conflict, NotFound
 from app.evaluations import queries as evaluations
 from app.evaluations.models import OPEN
@@ -100,6 +101,8 @@ def _of_batch(
             break
     if project.gold_share and ids and not _is_oracle(session, project, person_id):
         ids = gold.mix(session, project, round, person_id, ids, seconds)
+    if ids:  # no lock was taken, which would tell of it
+        news.note(session, round.id)
     return ids
 
 

@@ -14,6 +14,7 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.orm import Session
 
 from activedpo import acquisition
+from app import news
 from app.database import Db, transaction
 from app.labelling import gold, withheld
 from app.language import _, stored
@@ -43,7 +44,7 @@ MOST_ROUNDS = 50
 MOST_PAIRS = 200
 MOST_DOTS = 1_500
 MOST_EVENTS = 100
-LOOK_EVERY_SECONDS = 1.0
+LOOK_AT_MOST_EVERY_SECONDS = 1.0
 LONGEST_STREAM_SECONDS = 600  # browsers come back by themselves
 PAIR_WORDS = {
     "open": _("waits"),
@@ -215,7 +216,7 @@ def act(
 
 @router.get("/rounds/{round_id}/events")
 def events(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) -> StreamingResponse:
-    """The moving parts of the round's page, sent again whenever they change."""
+    """The moving parts of the round's page, sent again soon after they change."""
     round_for(db, actor, round_id, "view")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = _changes(request, actor, round_id)
@@ -225,19 +226,21 @@ def events(request: Request, round_id: uuid.UUID, actor: PageActor, db: Db) -> S
 async def _changes(request: Request, actor: Actor, round_id: uuid.UUID) -> AsyncIterator[bytes]:
     sent: dict[str, str] = {}
     pace: story.Pace | None = None
-    looks = int(LONGEST_STREAM_SECONDS / LOOK_EVERY_SECONDS)
-    for __ in range(looks):
-        parts, over, pace = await in_turn(_look, request, actor, round_id, pace)
-        for name, part in parts.items():
-            if sent.get(name) != part:
-                sent[name] = part
-                yield format_sse_event(event=name, data_str=part)
-        if over:
-            yield format_sse_event(event="end", data_str="over")
-            return
-        if leaving.is_set():
-            return  # the browser comes back, to another process
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+    ends = time.monotonic() + LONGEST_STREAM_SECONDS
+    async with news.listening(round_id) as ear:
+        # A process that leaves says so: the browser comes back, to another one
+        while time.monotonic() < ends and not leaving.is_set():
+            ear.forget()
+            parts, over, pace = await in_turn(_look, request, actor, round_id, pace)
+            for name, part in parts.items():
+                if sent.get(name) != part:
+                    sent[name] = part
+                    yield format_sse_event(event=name, data_str=part)
+            if over:
+                yield format_sse_event(event="end", data_str="over")
+                return
+            await asyncio.sleep(LOOK_AT_MOST_EVERY_SECONDS)
+            await ear.wait()
 
 
 def _look(

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, cast, func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from app import news
 from app.labelling.models import Claim, Preference, Withheld
 from app.oracles.models import Oracle
 from app.people.models import Person, held_roles
@@ -19,11 +20,12 @@ from app.rounds.models import CLOSED, Event, Round, Run, TrainingLabel
 
 
 def lock_round(session: Session, round_id: uuid.UUID) -> Round | None:
-    """The round, locked to the end of the transaction.
+    """The round, locked to the end of the transaction, of which those who watch it are told.
 
     FOR NO KEY UPDATE: inserting a claim takes a key-share lock on its round (the foreign key),
     and must never wait for a label that is being stored.
     """
+    news.note(session, round_id)
     return session.scalar(
         select(Round)
         .where(Round.id == round_id)

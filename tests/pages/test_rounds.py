@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import pytest
 from sqlalchemy import delete
 
+from app import news
 from app.database import transaction
-from app.models import Round, Run
+from app.labelling import actions as labelling
+from app.models import Project, Round, Run
+from app.rounds import pages
 from app.system import actions
 from app.system.actions import Identity
+from tests.driver import wait_until
 from tests.pages.conftest import Cast, soup
 
 
@@ -95,6 +103,34 @@ def test_the_stream_sends_the_moving_parts_and_ends_with_the_round(
     names = [line.removeprefix("event: ") for line in answer.text.splitlines() if "event: " in line]
     assert names == ["round", "figures", "end"]
     assert "Round 1 is done" in answer.text
+
+
+def test_the_stream_looks_when_something_changed_and_not_before(
+    cast: Cast, labelling_round: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    look = pages._look
+
+    def counted(*given: Any) -> Any:
+        looks.append(time.monotonic())
+        return look(*given)
+
+    monkeypatch.setattr(pages, "_look", counted)
+    monkeypatch.setattr(pages, "LOOK_AT_MOST_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(news, "LOOK_ANYWAY_SECONDS", 1_000)
+    with ThreadPoolExecutor(1) as browser:
+        asked = browser.submit(cast.owner.get, f"/rounds/{labelling_round}/events")
+        wait_until(lambda: looks and time.monotonic() - looks[-1] > 1.5, "quiet")
+        quiet = len(looks)
+        with transaction() as session:
+            project = session.get_one(Project, cast.project_id)
+            assert labelling.claim_pairs(session, project, cast.people["annotator"], 1)
+        wait_until(lambda: len(looks) > quiet and time.monotonic() - looks[-1] > 1.5, "a look")
+        assert len(looks) - quiet <= 2
+        cast.owner.submit(f"/rounds/{labelling_round}/cancel")
+        told = asked.result(20).text
+    assert told.count("event: round") >= 2  # who reads a pair now is said there
+    assert told.rstrip().endswith("data: over")
 
 
 def test_how_it_went_is_drawn_and_told(cast: Cast, done_round: uuid.UUID) -> None:
