@@ -119,8 +119,12 @@ class Ranks:
                     self._end(message)
                 first = first or message
                 deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
-            if first is not None and (time.monotonic() > deadline or not listened):
+            if first is not None and time.monotonic() > deadline:
                 self._end(first)
+        # All others lost somebody, or stop because all were told to: this one has its own words,
+        # and of a stop the checkpoint's place
+        if first is not None and not self._over.wait(max(0.0, deadline - time.monotonic())):
+            self._end(first)
 
     def _words_of(self, pipe: Connection) -> dict[str, Any] | None:
         """What a process says at its end; None where it has done its part."""

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import activedpo as ad
 from activedpo.errors import ActiveDPOError, CheckpointMismatch, Interrupted, NothingToTrain
-from app import artifacts
+from app import artifacts, faults
 from app.policies.models import Policy
 from app.projects.models import Project
 from app.rounds import stages
@@ -295,6 +295,7 @@ def _train(
         )
     except Interrupted as stopped:
         if report is not None:
+            faults.point("train.stopped")
             report("training", stopped.step, stopped.total, work.checkpoints)
         raise
     finally:

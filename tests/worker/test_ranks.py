@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,35 @@ def test_a_worker_that_dies_leaves_no_process(
     worker.stop(signal.SIGKILL)
     wait_for(lambda: all(map(gone, both)), 10)
     assert len(both) == 2
+
+
+def test_a_worker_told_to_stop_leaves_the_checkpoint_of_the_step_it_was_at(
+    project: Callable[..., UUID],
+    start_worker: Callable[..., Worker],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "train.stopped.hold").touch()
+    monkeypatch.setenv("ACTIVEDPO_FAULTS", str(tmp_path))
+    worker = start_worker()
+    round_id = start_training(project, **LONG | {"checkpoint_every": 1_000, "max_steps": 120})
+    wait_for(lambda: stepping(round_id, 30))
+    first, second = processes_of(worker)
+    worker.process.terminate()
+    wait_for((tmp_path / "train.stopped.held").exists)
+    wait_for(lambda: gone(second))
+    time.sleep(1)  # the one that reports has its say though the other had its own before
+    (tmp_path / "train.stopped.held").unlink()
+    assert worker.process.wait(60) == 0
+    assert gone(first)
+    (run,) = runs_of(round_id, "train")
+    assert (run.state, run.stuck) == ("queued", 0)
+    assert run.checkpoint_uri is not None
+    start_worker()
+    again = wait_for(lambda: stepping(round_id))
+    assert again.done > 30
+    wait_state(round_id, "done")
+    assert policies(round_id) == 1
 
 
 def test_no_memory_in_one_process_fails_the_round_and_the_worker_goes_on(
