@@ -6,6 +6,7 @@ annotator's are.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import uuid
 from collections import defaultdict
@@ -21,6 +22,7 @@ from app.labelling import actions, queries, withheld
 from app.labelling.models import OWN_SLOT, Claim, Preference
 from app.language import _
 from app.people.access import Actor
+from app.projects import questions
 from app.projects.models import Pair, Project, Prompt
 from app.rounds import queries as rounds
 from app.rounds.models import Round
@@ -39,6 +41,7 @@ class Opinion:
     strength: int | None
     rationale: str | None
     flags: list[str] | None
+    answers: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def _opinion(one: Preference, left_is: str) -> Opinion:
     choice = one.choice
     if one.chosen is not None:
         choice = "left" if one.chosen == left_is else "right"
-    return Opinion(choice, one.strength, one.rationale, one.flags)
+    return Opinion(choice, one.strength, one.rationale, one.flags, one.answers)
 
 
 def side_for(pair_id: uuid.UUID, person_id: uuid.UUID) -> str:
@@ -169,16 +172,18 @@ def decide(
         NotFound: the project has no such pair.
         Conflict: nobody has to decide it, it is not for this reviewer to read, they answered it
             themselves, or another one has it in hand.
-        Invalid: the project wants a rationale and there is none.
+        Invalid: the project wants a rationale, or has questions that this does not answer.
     """
     if project.require_rationale and not (answer.rationale or "").strip():
         raise Invalid(_("rationale: this project wants one with every choice."), field="rationale")
+    said = questions.checked(project.questions, answer.answers, complete=True)
     pair = session.get(Pair, pair_id)
     if pair is None or pair.project_id != project.id:
         raise NotFound(_("There is no such pair in this project."))
     if pair_id in withheld.hidden_from(session, project.id, actor)[0]:
         raise Conflict(NOT_WANTED)
     claim = _take(session, project, pair, actor.person.id)
+    answer = dataclasses.replace(answer, answers=said)
     return actions.prefer(session, claim.id, actor.person.id, answer)[0]
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.database import Db
 from app.labelling import actions, reviewing
 from app.people.access import CurrentActor, project_for
-from app.storable import Text
+from app.storable import Jsonable, Text
 
 router = APIRouter(prefix="/projects/{project_id}/disagreements")
 
@@ -26,6 +26,9 @@ class DecisionIn(BaseModel):
     choice: Literal["left", "right", "tie", "both_bad"]
     strength: Annotated[int, Field(ge=1, le=3, strict=True)] | None = None
     rationale: Annotated[Text, Field(max_length=20_000)] | None = None
+    answers: Jsonable | None = Field(
+        None, description="To the project's `questions`, by their names."
+    )
 
 
 @router.get("")
@@ -42,6 +45,6 @@ def decide(
 ) -> dict[str, Any]:
     """Decide one; the annotators' answers stay on record, and this one counts."""
     project = project_for(db, actor, project_id, "review")
-    answer = actions.Answer(body.choice, body.strength, body.rationale)
+    answer = actions.Answer(**body.model_dump())
     preference = reviewing.decide(db, project, pair_id, actor, answer)
     return {"id": preference.id, "pair": preference.pair_id, "choice": preference.choice}

@@ -7,12 +7,14 @@ import uuid
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
 
 from app.database import Db
 from app.errors import Invalid, Problem
 from app.labelling import actions, reviewing
 from app.language import _
 from app.people.access import Actor, project_for
+from app.projects import questions
 from app.projects.models import Project
 from app.projects.pages import shared
 from app.web import PageActor, Posted, go, line_ends, render, text
@@ -48,19 +50,26 @@ def decide(
     project = project_for(db, actor, project_id, "review")
     choice = text(posted, "choice")
     rationale = line_ends(text(posted, "rationale")).strip() or None
+    said = questions.sent(project.questions, posted.getlist) or None
     try:
         if choice not in CHOICES:
             raise Invalid(_("Choose one of the four."))
-        answer = actions.Answer(choice, rationale=rationale)
+        answer = actions.Answer(choice, rationale=rationale, answers=said)
         reviewing.decide(db, project, pair_id, actor, answer)
     except Problem as problem:
         db.rollback()
-        return _page(request, db, actor, project, problem)
+        return _page(request, db, actor, project, problem, pair_id, posted)
     return go(f"/projects/{project.id}/disagreements", "decided")
 
 
 def _page(
-    request: Request, db: Session, actor: Actor, project: Project, problem: Problem | None = None
+    request: Request,
+    db: Session,
+    actor: Actor,
+    project: Project,
+    problem: Problem | None = None,
+    pair_id: uuid.UUID | None = None,
+    sent: FormData | None = None,
 ) -> HTMLResponse:
     found = reviewing.waiting(db, project, actor, MOST + 1)
     return render(
@@ -73,4 +82,7 @@ def _page(
         choices=CHOICES,
         strengths=STRENGTHS,
         error=problem.detail if problem else None,
+        sent_for=pair_id,
+        sent=sent,
+        nothing=FormData(),
     )

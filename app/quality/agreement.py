@@ -8,7 +8,9 @@ package. Counts enter with how often they occur, so a million pairs are a dozen 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +24,16 @@ Z = 1.959963984540054  # of a 95 % interval
 class Agreement:
     """Of ``pairs`` with two answers or more.
 
-    ``percent`` is in [0, 1]; ``alpha`` with its 95 % interval. None where nothing can be said:
-    no such pair, or every answer is the same value, so that chance explains all of it.
+    ``percent`` is in [0, 1]; ``fleiss_kappa`` and ``alpha`` have their 95 % intervals. None where
+    nothing can be said: no such pair, or every answer is the same value, so that chance explains
+    all of it.
     """
 
     pairs: int = 0
     percent: float | None = None
     fleiss_kappa: float | None = None
+    fleiss_kappa_low: float | None = None
+    fleiss_kappa_high: float | None = None
     alpha: float | None = None
     alpha_low: float | None = None
     alpha_high: float | None = None
@@ -47,23 +52,52 @@ def agreement(counts: NDArray[np.int64], times: NDArray[np.int64], seed: int = 0
     if not len(times):
         return Agreement()
     pairs = int(times.sum())
-    m = given.sum(axis=1)
-    within = (given * (given - 1)).sum(axis=1) / (m * (m - 1))
-    percent = float(within @ times / pairs)
-    shares = times @ given / (times @ m)
-    chance = float(shares @ shares)
     drawn = np.random.default_rng(seed).multinomial(pairs, times / pairs, size=DRAWS)
-    alphas = _alpha(given, drawn)
-    known = alphas[~np.isnan(alphas)]
-    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (math.nan, math.nan)
+    kappa, kappa_low, kappa_high = _with_interval(partial(_fleiss, given), times, drawn)
+    alpha, alpha_low, alpha_high = _with_interval(partial(_alpha, given), times, drawn)
     return Agreement(
         pairs=pairs,
-        percent=percent,
-        fleiss_kappa=_number((percent - chance) / (1 - chance) if chance < 1 else math.nan),
-        alpha=_number(_alpha(given, times[None])[0]),
-        alpha_low=_number(low),
-        alpha_high=_number(high),
+        percent=float(_alike(given) @ times / pairs),
+        fleiss_kappa=kappa,
+        fleiss_kappa_low=kappa_low,
+        fleiss_kappa_high=kappa_high,
+        alpha=alpha,
+        alpha_low=alpha_low,
+        alpha_high=alpha_high,
     )
+
+
+def _with_interval(
+    measure: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    times: NDArray[np.int64],
+    drawn: NDArray[np.int64],
+) -> tuple[float | None, float | None, float | None]:
+    """A measure, and the middle 95 % of what it is over the draws (percentile bootstrap)."""
+    found = measure(drawn)
+    known = found[~np.isnan(found)]
+    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (math.nan, math.nan)
+    return _number(measure(times[None])[0]), _number(low), _number(high)
+
+
+def _alike(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Which share of the pairs of answers to each pair are alike."""
+    m = counts.sum(axis=1)
+    alike: NDArray[np.float64] = (counts * (counts - 1)).sum(axis=1) / (m * (m - 1))
+    return alike
+
+
+def _fleiss(counts: NDArray[np.float64], times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Fleiss' κ for each row of ``times``, shape (draws,)."""
+    percent = times @ _alike(counts) / times.sum(axis=1)
+    shares = times @ counts / (times @ counts.sum(axis=1))[:, None]
+    return _beyond_chance(percent, (shares**2).sum(axis=1))
+
+
+def _beyond_chance(
+    percent: NDArray[np.float64], chance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(chance < 1, (percent - chance) / (1 - chance), np.nan)
 
 
 def _alpha(counts: NDArray[np.float64], times: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -93,18 +127,40 @@ def of_table(table: NDArray[np.int64]) -> Agreement:
     return agreement(counts, table.reshape(-1))
 
 
-def cohen(table: NDArray[np.int64]) -> tuple[float | None, float | None]:
-    """Percent in [0, 1] and Cohen's κ of two annotators.
+@dataclass(frozen=True)
+class OfTwoPeople:
+    """Of two annotators: ``percent`` in [0, 1], and Cohen's κ with its 95 % interval."""
+
+    percent: float | None = None
+    kappa: float | None = None
+    kappa_low: float | None = None
+    kappa_high: float | None = None
+
+
+def cohen(table: NDArray[np.int64], seed: int = 0) -> OfTwoPeople:
+    """How far two annotators agree.
 
     Args:
         table: pairs by the value that one (rows) and the other (columns) gave, shape (v, v).
+        seed: of the bootstrap, which draws pairs with replacement.
     """
-    total = table.sum()
+    total = int(table.sum())
     if total == 0:
-        return None, None
-    percent = float(np.trace(table) / total)
-    chance = float(table.sum(axis=1) @ table.sum(axis=0) / total**2)
-    return percent, _number((percent - chance) / (1 - chance) if chance < 1 else math.nan)
+        return OfTwoPeople()
+    cells = table.reshape(-1)
+    drawn = np.random.default_rng(seed).multinomial(total, cells / total, size=DRAWS)
+    kappa, low, high = _with_interval(_cohen, cells, drawn)
+    return OfTwoPeople(float(np.trace(table) / total), kappa, low, high)
+
+
+def _cohen(times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cohen's κ for each row of ``times``, the cells of a table one after the other."""
+    values = math.isqrt(times.shape[1])
+    tables = times.reshape(-1, values, values)
+    total = times.sum(axis=1)
+    percent = np.trace(tables, axis1=1, axis2=2) / total
+    chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1) / total**2
+    return _beyond_chance(percent, chance)
 
 
 def wilson(hits: int, total: int) -> tuple[float, float] | None:

@@ -127,13 +127,15 @@ class OfPerson:
 
 @dataclass(frozen=True)
 class OfTwo:
-    """Two people's answers to the same pairs; ``kappa`` is Cohen's, α has its 95 % interval."""
+    """Two people's answers to the same pairs; Cohen's ``kappa`` and α have 95 % intervals."""
 
     one: str
     other: str
     pairs: int
     percent: float | None
     kappa: float | None
+    kappa_low: float | None = None
+    kappa_high: float | None = None
     alpha: float | None = None
     alpha_low: float | None = None
     alpha_high: float | None = None
@@ -335,9 +337,19 @@ def _twos(tables: Tables, names: dict[uuid.UUID, str]) -> list[OfTwo]:
 
 
 def _two(one: str, other: str, table: Any) -> OfTwo:
-    found = of_table(table)
-    interval = (found.alpha, found.alpha_low, found.alpha_high)
-    return OfTwo(one, other, int(table.sum()), *cohen(table), *interval)
+    found, two = of_table(table), cohen(table)
+    return OfTwo(
+        one,
+        other,
+        int(table.sum()),
+        two.percent,
+        two.kappa,
+        two.kappa_low,
+        two.kappa_high,
+        found.alpha,
+        found.alpha_low,
+        found.alpha_high,
+    )
 
 
 def quality_view(session: Session, project_id: uuid.UUID) -> dict[str, Any]:

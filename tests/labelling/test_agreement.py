@@ -6,7 +6,14 @@ import krippendorff
 import numpy as np
 import pytest
 
-from app.quality.agreement import Agreement, agreement, cohen, wilson
+from app.quality.agreement import (
+    Agreement,
+    OfTwoPeople,
+    agreement,
+    cohen,
+    of_table,
+    wilson,
+)
 
 
 def of(rows: list[list[int]], times: list[int] | None = None) -> Agreement:
@@ -69,11 +76,31 @@ def test_where_nothing_can_be_said_nothing_is() -> None:
 
 def test_cohen_by_hand() -> None:
     """Cohen's own kind of table: agreement 35/50, chance (25·30 + 25·20) / 2500."""
-    percent, kappa = cohen(np.array([[20, 5], [10, 15]]))
-    assert percent == pytest.approx(0.7)
-    assert kappa == pytest.approx((0.7 - 0.5) / 0.5)
-    assert cohen(np.zeros((4, 4), dtype=int)) == (None, None)
-    assert cohen(np.array([[9, 0], [0, 0]])) == (1.0, None)
+    found = cohen(np.array([[20, 5], [10, 15]]))
+    assert found.percent == pytest.approx(0.7)
+    assert found.kappa == pytest.approx((0.7 - 0.5) / 0.5)
+    assert cohen(np.zeros((4, 4), dtype=int)) == OfTwoPeople()
+    assert cohen(np.array([[9, 0], [0, 0]])) == OfTwoPeople(1.0)
+
+
+def test_the_intervals_of_both_kappas_cover_the_truth() -> None:
+    """Tables of a population whose kappas are known: both cover in about 95 of 100."""
+    chances = np.array([[0.35, 0.10], [0.15, 0.40]])
+    kappa = (0.75 - (0.45 * 0.5 + 0.55 * 0.5)) / (1 - (0.45 * 0.5 + 0.55 * 0.5))
+    either = (chances.sum(axis=0) + chances.sum(axis=1)) / 2
+    scott = (0.75 - float(either @ either)) / (1 - float(either @ either))
+    rng = np.random.default_rng(3)
+    hits = [0, 0]
+    for seed in range(200):
+        table = rng.multinomial(150, chances.reshape(-1)).reshape(2, 2)
+        two, both = cohen(table, seed), of_table(table)
+        assert two.kappa_low is not None
+        assert two.kappa_high is not None
+        assert both.fleiss_kappa_low is not None
+        assert both.fleiss_kappa_high is not None
+        hits[0] += two.kappa_low <= kappa <= two.kappa_high
+        hits[1] += both.fleiss_kappa_low <= scott <= both.fleiss_kappa_high
+    assert all(180 <= count <= 199 for count in hits), hits
 
 
 def test_wilson_is_scipys() -> None:

@@ -125,4 +125,11 @@ def test_all_of_it_is_in_the_answer_over_http(world: Callable[..., World]) -> No
         "z": None,
         "drifts": False,
     }
-    assert set(view["between"][0]) >= {"kappa", "alpha", "alpha_low", "alpha_high"}
+    assert set(view["between"][0]) >= {
+        "kappa",
+        "kappa_low",
+        "kappa_high",
+        "alpha",
+        "alpha_low",
+        "alpha_high",
+    }

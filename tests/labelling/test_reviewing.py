@@ -133,6 +133,29 @@ def test_a_rationale_is_asked_for_where_the_project_wants_one(world: Any) -> Non
     assert decide(w, "rev", one.pair, "left", rationale="It answers.").rationale == "It answers."
 
 
+ASKED = [
+    {
+        "name": "topic",
+        "title": "Topic?",
+        "kind": "single",
+        "options": ["sea", "sky"],
+        "required": True,
+    },
+    {"name": "care", "title": "How careful?", "kind": "rating", "scale": 5, "required": False},
+]
+
+
+def test_what_the_project_asks_of_people_it_asks_of_reviewers(world: Any) -> None:
+    w = disputed(world, questions=ASKED)
+    (one,) = seen(w, "rev")
+    for said, field in ((None, "topic"), ({"topic": "mud"}, "topic"), ({"dirt": "x"}, "dirt")):
+        with pytest.raises(Invalid) as caught:
+            decide(w, "rev", one.pair, "left", answers=said)
+        assert f"answers.{field}" in {wrong["field"] for wrong in caught.value.extra["errors"]}
+    kept = decide(w, "rev", one.pair, "left", answers={"care": 4, "topic": "sky"})
+    assert kept.answers == {"topic": "sky", "care": 4}
+
+
 def test_sides_are_even_over_pairs_and_stay() -> None:
     me = uuid.uuid4()
     ids = [uuid.uuid4() for _ in range(2_000)]

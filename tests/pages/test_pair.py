@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.database import transaction
 from app.labelling import actions as labelling
 from app.labelling.actions import Answer
+from app.labelling.models import Preference
 from app.people import actions as people
 from app.people.models import Person
 from app.projects.models import Pair, Project
@@ -128,6 +129,48 @@ def test_a_reviewer_settles_a_disagreement_on_its_page(cast: Cast) -> None:
     assert "No disagreement waits" in cast.stranger.get(f"{cast.p}/disagreements").text
     again = cast.stranger.submit(form["action"], {"choice": "tie"})
     assert again.status_code == 409
+
+
+def test_a_reviewer_answers_the_projects_questions_and_loses_nothing_on_the_way(
+    cast: Cast, labelling_round: uuid.UUID
+) -> None:
+    asked = [
+        {"name": "topic", "title": "Topic?", "kind": "single", "options": ["sea", "sky"]},
+        {"name": "marks", "title": "Marks?", "kind": "multi", "options": ["short", "odd"]},
+    ]
+    with transaction() as s:
+        project = s.get_one(Project, cast.project_id)
+        project.overlap, project.adjudicate = 2, True
+        s.execute(update(Pair).where(Pair.round_id == labelling_round).values(slots=2))
+        stranger = s.get_one(Person, cast.people["stranger"])
+        people.add_member(s, project, stranger, "reviewer")
+    for who, wanted in (("annotator", "a"), ("admin", "b")):
+        with transaction() as s:
+            project = s.get_one(Project, cast.project_id)
+            (held,) = labelling.claim_pairs(s, project, cast.people[who], 1)
+            choice = "left" if held.claim.left_is == wanted else "right"
+            said = Answer(choice, answers={"topic": "sea", "marks": ["short", "odd"]})
+            labelling.prefer(s, held.claim.id, cast.people[who], said)
+    with transaction() as s:
+        s.get_one(Project, cast.project_id).questions = [
+            {"scale": None, "required": question["name"] == "topic", **question}
+            for question in asked
+        ]
+    page = soup(cast.stranger.get(f"{cast.p}/disagreements"))
+    assert [dd.text for dd in page.select("main dl dd")] == ["sea", "short, odd"] * 2
+    form = page.select_one("main form[action*=disagreements]")
+    sent = {"choice": "tie", "rationale": "Both do.", "answers.marks": "odd"}
+    refused = cast.stranger.submit(form["action"], sent)
+    assert refused.status_code == 422
+    page = soup(refused)
+    assert "answers.topic" in page.select_one("[role=alert]").text
+    assert page.find("input", attrs={"name": "rationale"})["value"] == "Both do."
+    assert [box["value"] for box in page.select("input[checked]")] == ["odd"]
+    taken = cast.stranger.submit(form["action"], {**sent, "answers.topic": "sky"})
+    assert taken.status_code == 303
+    with transaction() as s:
+        decided = s.scalars(select(Preference).where(Preference.review)).one()
+        assert decided.answers == {"topic": "sky", "marks": ["odd"]}
 
 
 def test_a_cancelled_round_made_no_policy_of_it(cast: Cast, labelling_round: uuid.UUID) -> None:
