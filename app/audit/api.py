@@ -13,16 +13,33 @@ from app.database import Db
 from app.people.access import CurrentActor, project_for
 from app.projects import writing
 
-router = APIRouter(prefix="/api/v1/projects/{project_id}", tags=["audit"])
+router = APIRouter(prefix="/api/v1", tags=["audit"])
+
+Limit = Annotated[int, Query(ge=1, le=500, description="Items a page.")]
+Cursor = Annotated[int, Query(ge=0, le=2**62, description="`next` of the page before.")]
 
 
 @router.get("/events")
+def list_all_events(
+    actor: CurrentActor, db: Db, limit: Limit = 100, cursor: Cursor = 0
+) -> dict[str, Any]:
+    """What happened on the site, in projects and outside of them, oldest first (admins)."""
+    actor.require_admin()
+    rows = queries.newer(db, None, limit + 1, cursor)
+    items = [queries.site_view(row) for row in rows[:limit]]
+    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
+
+
+@router.get("/events/export")
+def export_all_events(actor: CurrentActor) -> StreamingResponse:
+    """The site's whole log as JSON Lines (admins)."""
+    actor.require_admin()
+    return _file(None, "log.jsonl")
+
+
+@router.get("/projects/{project_id}/events")
 def list_events(
-    project_id: uuid.UUID,
-    actor: CurrentActor,
-    db: Db,
-    limit: Annotated[int, Query(ge=1, le=500, description="Items a page.")] = 100,
-    cursor: Annotated[int, Query(ge=0, le=2**62, description="`next` of the page before.")] = 0,
+    project_id: uuid.UUID, actor: CurrentActor, db: Db, limit: Limit = 100, cursor: Cursor = 0
 ) -> dict[str, Any]:
     """What happened in a project, oldest first: who, when, what. Nothing is ever changed in it."""
     project = project_for(db, actor, project_id, "manage")
@@ -31,12 +48,16 @@ def list_events(
     return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
 
 
-@router.get("/events/export")
+@router.get("/projects/{project_id}/events/export")
 def export_events(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> StreamingResponse:
     """The whole log as JSON Lines."""
     project = project_for(db, actor, project_id, "manage")
+    return _file(project.id, f"log-{project.id}.jsonl")
+
+
+def _file(project_id: uuid.UUID | None, name: str) -> StreamingResponse:
     return StreamingResponse(
-        writing.lines(queries.everything(project.id)),
+        writing.lines(queries.everything(project_id)),
         media_type="application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="log-{project.id}.jsonl"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

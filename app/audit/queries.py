@@ -11,32 +11,37 @@ from sqlalchemy.orm import Session
 
 from app.database import get_engine
 from app.people.models import Person
+from app.projects.models import Project
 from app.rounds.models import Event, Round
 
 ROWS_AT_ONCE = 500
 
 
-def events(project_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
-    """Every event of a project, with who did it (null: the program) and the round's number."""
-    return (
+def events(project_id: uuid.UUID | None) -> Select[*tuple[Any, ...]]:
+    """Every event of a project, or of the whole site (None): with who did it (null: the program),
+    the round's number and the project's name."""
+    query = (
         select(
             Event.id,
             Event.created_at,
             Event.kind,
             Event.data,
             Event.round_id,
+            Event.project_id,
+            Project.name.label("project"),
             Round.number,
             Person.email,
             Person.name,
         )
         .outerjoin(Person, Person.id == Event.person_id)
         .outerjoin(Round, Round.id == Event.round_id)
-        .where(Event.project_id == project_id)
+        .outerjoin(Project, Project.id == Event.project_id)
     )
+    return query if project_id is None else query.where(Event.project_id == project_id)
 
 
 def view(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    """An event as JSON."""
+    """An event as JSON, as those who manage its project see it."""
     return {
         "id": row.id,
         "at": row.created_at.isoformat(),
@@ -47,8 +52,13 @@ def view(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
     }
 
 
+def site_view(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
+    """The same as admins see it: with the project, if it is of one."""
+    return {**view(row), "project": str(row.project_id) if row.project_id else None}
+
+
 def older(
-    session: Session, project_id: uuid.UUID, limit: int, before: int | None
+    session: Session, project_id: uuid.UUID | None, limit: int, before: int | None
 ) -> Sequence[Row[*tuple[Any, ...]]]:
     """The newest events, or those before the one with id ``before``."""
     query = events(project_id)
@@ -58,19 +68,20 @@ def older(
 
 
 def newer(
-    session: Session, project_id: uuid.UUID, limit: int, after: int
+    session: Session, project_id: uuid.UUID | None, limit: int, after: int
 ) -> Sequence[Row[*tuple[Any, ...]]]:
     """The oldest events after the one with id ``after``."""
     query = events(project_id).where(Event.id > after)
     return session.execute(query.order_by(Event.id).limit(limit)).all()
 
 
-def everything(project_id: uuid.UUID) -> Iterator[dict[str, Any]]:
+def everything(project_id: uuid.UUID | None) -> Iterator[dict[str, Any]]:
     """Every event, oldest first, streamed out of one snapshot."""
+    shown = site_view if project_id is None else view
     with (
         get_engine()
         .connect()
         .execution_options(isolation_level="REPEATABLE READ", yield_per=ROWS_AT_ONCE) as connection
     ):
         for row in connection.execute(events(project_id).order_by(Event.id)):
-            yield view(row)
+            yield shown(row)

@@ -55,6 +55,22 @@ def test_a_page_follows_the_other_and_the_file_has_all(cast: Any) -> None:
     assert told == first["items"] + rest["items"]
 
 
+def test_admins_of_the_site_read_all_of_it(cast: Any) -> None:
+    cast.owner.patch(cast.project, json={"batch_size": 3})
+    cast.admin.post("/api/v1/groups", json={"name": "harbour"})
+    items = cast.admin.get("/api/v1/events?limit=500").json()["items"]
+    told = {item["kind"]: item["project"] for item in items}
+    assert told["project.changed"] == str(cast.project_id)
+    assert told["group.created"] is None
+    first = cast.admin.get("/api/v1/events?limit=1").json()
+    rest = cast.admin.get(f"/api/v1/events?limit=500&cursor={first['next']}").json()
+    file = cast.admin.get("/api/v1/events/export")
+    assert [json.loads(line) for line in file.content.splitlines()] == items
+    assert first["items"] + rest["items"] == items
+    for path in ("/api/v1/events", "/api/v1/events/export"):
+        assert cast.owner.get(path).status_code == 403
+
+
 def test_who_does_not_manage_reads_no_log(cast: Any) -> None:
     for path in ("events", "events/export"):
         assert cast.annotator.get(f"{cast.project}/{path}").status_code == 403

@@ -13,7 +13,7 @@ from app.settings import get_settings
 from tests.pages.conftest import SECRET_NAME, Cast, soup
 
 OF_EVERYBODY = ("/projects", "/keys")
-OF_ADMINS = ("/projects/new", "/people", "/admin/system")
+OF_ADMINS = ("/projects/new", "/people", "/admin/system", "/admin/log")
 OF_MEMBERS = (
     *("{p}", "{p}/rounds", "{p}/prompts", "{p}/policies", "{p}/label", "{p}/label/rest"),
     "{p}/practice",

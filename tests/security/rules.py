@@ -62,6 +62,8 @@ API: dict[str, Rule] = {
     "GET /readyz": Rule("open"),
     "GET /metrics": Rule("open"),
     "GET /api/v1/system": Rule("site"),
+    "GET /api/v1/events": Rule("site"),
+    "GET /api/v1/events/export": Rule("site"),
     "GET /favicon.ico": Rule("open"),
     "POST /api/v1/sign-in": Rule("open", {"email": "x@example.com", "password": "wrong"}),
     "POST /api/v1/sign-out": Rule("signed"),
@@ -325,6 +327,7 @@ PAGES: dict[str, Rule] = {
     "GET /rounds/{round_id}/events": Rule("view", endless=True),
     "GET /system": Rule("site"),
     "GET /admin/system": Rule("site"),
+    "GET /admin/log": Rule("site"),
     "GET /demo/progress": Rule("signed"),
 }
 
