@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from app.evaluations.models import OPEN, Evaluation, Output, Outputs
 from app.labelling.models import EVALUATION, Claim, Preference
+from app.labelling.queries import Taken
 from app.language import _
 from app.oracles.models import Oracle
 from app.people.models import Person, held_roles
@@ -67,15 +68,17 @@ _TAKE = text(
         ORDER BY e.number, p.rank, p.id
         LIMIT :count
         FOR UPDATE OF p SKIP LOCKED
+    ), taken AS (
+        INSERT INTO claims (id, project_id, evaluation_id, pair_id, slot, person_id, left_is, state,
+                            expires_at)
+        SELECT gen_random_uuid(), :project, evaluation_id, pair_id, n, :person,
+               CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
+               'live', now() + make_interval(secs => :seconds)
+        FROM free
+        ON CONFLICT DO NOTHING
+        RETURNING id
     )
-    INSERT INTO claims (id, project_id, evaluation_id, pair_id, slot, person_id, left_is, state,
-                        expires_at)
-    SELECT gen_random_uuid(), :project, evaluation_id, pair_id, n, :person,
-           CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
-           'live', now() + make_interval(secs => :seconds)
-    FROM free
-    ON CONFLICT DO NOTHING
-    RETURNING id
+    SELECT (SELECT count(*) FROM free) AS seen, array_agg(id) AS ids FROM taken
     """  # noqa: S608  (no value is in it)
 )
 
@@ -165,10 +168,11 @@ def lock(session: Session, evaluation_id: uuid.UUID | None) -> Evaluation | None
 
 def take_claims(
     session: Session, project_id: uuid.UUID, person_id: uuid.UUID, count: int, seconds: int
-) -> list[uuid.UUID]:
+) -> Taken:
     """Claim up to ``count`` free slots of the project's open evaluations for a person."""
     values = {"project": project_id, "person": person_id, "count": count, "seconds": seconds}
-    return list(session.scalars(_TAKE, {**values, "had": _HAD}))
+    found = session.execute(_TAKE, {**values, "had": _HAD}).one()
+    return Taken(found.seen, found.ids or [])
 
 
 def left_for(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ from app.oracles import queries as oracle_queries
 from app.projects.models import Project
 from app.rounds import queries as round_queries
 from app.rounds.models import Round
+
+TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,19 @@ def _of_evaluations(
 ) -> list[uuid.UUID]:
     evaluations.expire_claims(session, project.id)
     seconds = slots.claim_seconds(project)
+    return _taken(
+        count, lambda n: evaluations.take_claims(session, project.id, person_id, n, seconds)
+    )
+
+
+def _taken(count: int, take: Callable[[int], queries.Taken]) -> list[uuid.UUID]:
+    """Claims on as many slots, asked for again where another claimer was a moment faster: a batch
+    is empty only where nothing was seen to be free."""
     ids: list[uuid.UUID] = []
-    for _try in range(slots.TRIES):
-        missing = count - len(ids)
-        got = evaluations.take_claims(session, project.id, person_id, missing, seconds)
-        ids += got
-        if len(ids) == count or not got:
+    for _try in range(TRIES if count else 0):
+        taken = take(count - len(ids))
+        ids += taken.ids
+        if len(ids) == count or taken.seen == len(taken.ids):
             break
     return ids
 
@@ -90,15 +100,7 @@ def _of_batch(
     count = min(count, may_take(session, project, round, person_id, count))
     seconds = slots.claim_seconds(project)
     how = _way_in(session, project, person_id)
-    ids: list[uuid.UUID] = []
-    for __ in range(
-        slots.TRIES if count else 0
-    ):  # another claimer may take a slot between snapshot and insert
-        missing = count - len(ids)
-        got = queries.take_claims(session, round, person_id, missing, seconds, **how)
-        ids += got
-        if len(ids) == count or not got:
-            break
+    ids = _taken(count, lambda n: queries.take_claims(session, round, person_id, n, seconds, **how))
     if project.gold_share and ids and not _is_oracle(session, project, person_id):
         ids = gold.mix(session, project, round, person_id, ids, seconds)
     if ids:  # no lock was taken, which would tell of it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ARRAY, Select, Uuid, and_, any_, func, literal, or_, select, text, update
@@ -18,7 +19,7 @@ from app.rounds.models import Round
 
 # One statement: lock free pairs in the acquisition's order, skipping those that somebody else
 # is claiming this instant, and take the first free slot of each. A slot taken since the
-# snapshot meets the unique index and is left out: the caller asks again.
+# snapshot meets the unique index and is left out: the caller sees that, and asks again.
 # OFFSET 0 keeps the look at a pair's claims one look by the index on the pair: as a join it is
 # planned by statistics, and while these know of no claims every pair would read all of a person's.
 _TAKE = text(
@@ -48,15 +49,17 @@ _TAKE = text(
         ORDER BY p.rank, p.id
         LIMIT :count
         FOR UPDATE OF p SKIP LOCKED
+    ), taken AS (
+        INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
+                            expires_at)
+        SELECT gen_random_uuid(), :project, :round, pair_id, n, :person,
+               CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
+               'live', now() + make_interval(secs => :seconds)
+        FROM free
+        ON CONFLICT DO NOTHING
+        RETURNING id
     )
-    INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
-                        expires_at)
-    SELECT gen_random_uuid(), :project, :round, pair_id, n, :person,
-           CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
-           'live', now() + make_interval(secs => :seconds)
-    FROM free
-    ON CONFLICT DO NOTHING
-    RETURNING id
+    SELECT (SELECT count(*) FROM free) AS seen, array_agg(id) AS ids FROM taken
     """
 )
 
@@ -78,15 +81,17 @@ _TAKE_BESIDE = text(
         ORDER BY p.rank, p.id
         LIMIT :count
         FOR UPDATE OF p SKIP LOCKED
+    ), taken AS (
+        INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
+                            expires_at)
+        SELECT gen_random_uuid(), :project, :round, pair_id, :own, :person,
+               CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
+               'live', now() + make_interval(secs => :seconds)
+        FROM free
+        ON CONFLICT DO NOTHING
+        RETURNING id
     )
-    INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
-                        expires_at)
-    SELECT gen_random_uuid(), :project, :round, pair_id, :own, :person,
-           CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
-           'live', now() + make_interval(secs => :seconds)
-    FROM free
-    ON CONFLICT DO NOTHING
-    RETURNING id
+    SELECT (SELECT count(*) FROM free) AS seen, array_agg(id) AS ids FROM taken
     """
 )
 
@@ -125,6 +130,17 @@ def expire_claims(session: Session, round_id: uuid.UUID | None = None) -> int:
     return len(result.all())
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Claims that were made, and how many slots were ``seen`` to be free a moment before.
+
+    Where they are fewer, another claimer took one in that moment: there may be more.
+    """
+
+    seen: int
+    ids: list[uuid.UUID]
+
+
 def take_claims(
     session: Session,
     round: Round,
@@ -135,7 +151,7 @@ def take_claims(
     reviewer: bool,
     behind: uuid.UUID | None = None,
     beside: bool = False,
-) -> list[uuid.UUID]:
+) -> Taken:
     """Claim up to ``count`` free slots of the round's pairs for a person.
 
     Args:
@@ -150,8 +166,11 @@ def take_claims(
         "count": count,
     }
     if beside:
-        return list(session.scalars(_TAKE_BESIDE, {**values, "own": OWN_SLOT}))
-    return list(session.scalars(_TAKE, {**values, "reviewer": reviewer, "behind": behind}))
+        found = session.execute(_TAKE_BESIDE, {**values, "own": OWN_SLOT}).one()
+    else:
+        how = {"reviewer": reviewer, "behind": behind}
+        found = session.execute(_TAKE, {**values, **how}).one()
+    return Taken(found.seen, found.ids or [])
 
 
 def held_by_others(

@@ -6,7 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from app.database import new_id, transaction
@@ -64,6 +64,28 @@ def test_many_claimers_at_once_never_hold_the_same_slot(world):
     with ThreadPoolExecutor(8) as pool:
         held = [pair for got in pool.map(work, names) for pair in got]
     assert len(held) == len(set(held)) == 60
+
+
+def test_a_batch_looks_empty_to_nobody_while_pairs_are_left(world):
+    """Of two who see the same free slot at once one gets it, and the other the next."""
+    pairs, people = 300, 8
+    w = world(pairs)
+    w.open()
+    for n in range(people):
+        w.person(f"p{n}")
+
+    def claim_to_the_end(n):
+        """How many claims of others were sure to stand when nothing was left."""
+        while True:
+            with transaction() as s:
+                before = s.scalar(select(func.count()).select_from(Claim))
+            if not w.claim(f"p{n}"):
+                return before
+
+    with ThreadPoolExecutor(people) as pool:
+        seen = list(pool.map(claim_to_the_end, range(people)))
+    # what the others are claiming at that very moment is out of reach, and no more than that
+    assert min(seen) > pairs - people
 
 
 def test_the_database_refuses_a_second_hold_of_a_slot(world):
