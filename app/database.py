@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
+from anyio import CancelScope
 from fastapi import Depends, Request
-from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
-from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, func, make_url
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event, func, make_url
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from uuid6 import uuid7
@@ -119,7 +120,9 @@ def _notice_the_gone(connection: Any, _: Any) -> None:
 
 @lru_cache
 def _factory() -> sessionmaker[Session]:
-    return sessionmaker(get_engine(), expire_on_commit=False)
+    made = sessionmaker(get_engine(), expire_on_commit=False)
+    event.listen(made, "after_begin", _see_that_it_fits)
+    return made
 
 
 @contextmanager
@@ -132,20 +135,7 @@ def transaction() -> Iterator[Session]:
         except BaseException:
             session.rollback()
             raise
-        bells, changed = jobs.take(session), news.take(session)
-    jobs.send(bells)
-    news.tell(changed)
-
-
-@contextmanager
-def _transaction_of_request() -> Iterator[Session]:
-    from app import skew
-
-    with transaction() as session:
-        skew.check_again(session.connection())
-        yield session
-        faults.point("request.committing")
-    faults.point("request.committed")
+    _tell(session)
 
 
 FORM = "application/x-www-form-urlencoded"
@@ -156,9 +146,45 @@ async def _request_session(request: Request) -> AsyncIterator[Session]:
         # A slow sender has no turn. Whoever reads the form finds it here, or has read it already
         with suppress(RuntimeError):
             await request.body()
-    async with turn() as mine, contextmanager_in_threadpool(_transaction_of_request()) as session:
-        session.info["turn"] = mine
-        yield session
+    async with turn() as mine:
+        session = _factory()(info={"turn": mine, "of_request": True})
+        try:
+            yield session
+        except BaseException:
+            await _in_thread(session, session.rollback)
+            raise
+        await _in_thread(session, partial(_commit, session))
+
+
+async def _in_thread(session: Session, end: Callable[[], None]) -> None:
+    """End a request's session where waiting for the database keeps nobody else, if it has anything
+    to end: what has just been committed costs no way to another thread and back."""
+    with CancelScope(shield=True):
+        if session.in_transaction() or session.info.get("bells") or session.info.get("news"):
+            await run_in_threadpool(end)
+
+
+def _commit(session: Session) -> None:
+    faults.point("request.committing")
+    try:
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    _tell(session)
+    faults.point("request.committed")
+
+
+def _tell(session: Session) -> None:
+    jobs.send(jobs.take(session))
+    news.tell(news.take(session))
+
+
+def _see_that_it_fits(session: Session, _: Any, connection: Connection) -> None:
+    if "of_request" in session.info:
+        from app import skew
+
+        skew.check_again(connection)
 
 
 def commit_now(session: Session) -> None:
@@ -167,13 +193,11 @@ def commit_now(session: Session) -> None:
     Where many wait for one row, it is held this much shorter: the answer is still to be written and
     sent from thread to thread, and each hand-over costs milliseconds while others compute.
     """
-    faults.point("request.committing")
-    session.commit()
+    _commit(session)
 
 
-async def let_go(session: Session) -> None:
-    """Commit a request's session before its end: connection and turn go to others meanwhile."""
-    await run_in_threadpool(session.commit)
+def let_go(session: Session) -> None:
+    """The request's session is committed and its turn is another's: it will wait for a while."""
     session.info["turn"].give_back()
 
 

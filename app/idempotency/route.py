@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.database import Db
 from app.idempotency import actions
-from app.people.access import CurrentActor
+from app.people.access import Actor, CurrentActor
 
 REPLAYED = "Idempotency-Replayed"
 LONGEST = 255
@@ -73,9 +73,13 @@ class OnceCall:
             actions.keep(self.session, self.asked, response.status_code, bytes(response.body))
 
 
-def _once(request: Request, actor: CurrentActor, db: Db, key: Key = None) -> OnceCall | None:
-    if key is None:
+async def _once(request: Request, actor: CurrentActor, db: Db, key: Key = None) -> OnceCall | None:
+    if key is None:  # as most calls are: without a way to another thread and back
         return None
+    return await run_in_threadpool(_begun, request, actor, db, key)
+
+
+def _begun(request: Request, actor: Actor, db: Session, key: str) -> OnceCall:
     caller = actor.key.id if actor.key is not None else actor.person.id
     asked = actions.Asked(caller, actor.person.id, key, _fingerprint(request))
     call = OnceCall(asked, db)

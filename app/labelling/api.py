@@ -265,9 +265,14 @@ def prefer(
     claim_id: uuid.UUID, body: PreferenceIn, actor: CurrentActor, db: Db, response: Response
 ) -> dict[str, Any]:
     """Answer a claim: 201; the same again: 200 with the same preference."""
-    project = _allowed(actor, db, claim_id)
+    me = actor.person.id
+    place = batch.place_of(db, claim_id, me)
+    if place is None:  # somebody else's, or none
+        project = _allowed(actor, db, claim_id)
+    else:
+        project = project_for(db, actor, place[0], "label")
     blind = project is not None and gold.hides(db, project, actor)
-    preference, new = batch.prefer_one(db, claim_id, actor.person.id, body.answer(project))
+    preference, new = batch.prefer_one(db, claim_id, me, body.answer(project), place)
     commit_now(db)
     if not new:
         response.status_code = 200

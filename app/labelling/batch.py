@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.database import new_id
 from app.errors import Conflict, NotFound, Problem
-from app.labelling import actions, batch_queries, queries, withheld
+from app.labelling import actions, batch_queries, withheld
 from app.labelling.actions import Answer
 from app.labelling.models import Preference
 from app.language import _
@@ -24,6 +24,9 @@ from app.rounds import queries as round_queries
 from app.rounds.models import Round
 
 log = structlog.get_logger()
+Place = tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]
+"""Project, round (or evaluation) and pair of a claim."""
+
 DEADLOCK = "40P01"
 TRIES = 3
 
@@ -60,20 +63,36 @@ def prefer_many(
     raise AssertionError("unreachable")
 
 
+def place_of(session: Session, claim_id: uuid.UUID, person_id: uuid.UUID) -> Place | None:
+    """Where a claim of this person's is; None where they have no such claim."""
+    return batch_queries.places(session, [claim_id], person_id).get(claim_id)
+
+
 def prefer_one(
-    session: Session, claim_id: uuid.UUID, person_id: uuid.UUID, answer: Answer
+    session: Session,
+    claim_id: uuid.UUID,
+    person_id: uuid.UUID,
+    answer: Answer,
+    place: Place | None,
 ) -> tuple[Preference, bool]:
     """The same as :func:`app.labelling.actions.prefer`, with fewer statements where nothing about
-    the answer is out of the ordinary.
+    the answer is out of the ordinary. Nothing else may have been written in this transaction.
+
+    Args:
+        place: what :func:`place_of` says.
 
     Raises:
         NotFound, Conflict, Gone: as there.
     """
-    places = batch_queries.places(session, [claim_id], person_id)
-    forbidden: dict[uuid.UUID, Problem | None] = {place[0]: None for place in places.values()}
-    stored = _plain_ones(session, [(claim_id, answer)], places, forbidden, person_id)
-    if 0 in stored and stored[0].preference is not None:
-        return stored[0].preference, True
+    if place is not None and place[1] is not None and _is_plain(answer):
+        try:
+            stored = _together(session, place[1], {claim_id: answer}, person_id)
+        except IntegrityError as error:
+            log.info("answer_collided", claim=str(claim_id), constraint=_constraint(error))
+            session.rollback()
+        else:
+            if stored:
+                return stored[0], True
     return actions.prefer(session, claim_id, person_id, answer)
 
 
@@ -119,9 +138,7 @@ def _plain_ones(
     by_round: dict[uuid.UUID, dict[uuid.UUID, int]] = {}
     for i, (claim, answer) in enumerate(answers):
         place = places.get(claim)
-        if place is None or often[claim] > 1 or answer.choice == "skip":
-            continue
-        if withheld.PERSONAL in (answer.flags or ()):
+        if place is None or often[claim] > 1 or not _is_plain(answer):
             continue
         if forbidden[place[0]] is None and place[1] is not None:
             by_round.setdefault(place[1], {})[claim] = i
@@ -137,6 +154,10 @@ def _plain_ones(
             continue
         outcomes |= {wanted[p.claim_id]: Outcome(p, True) for p in stored if p.claim_id}
     return outcomes
+
+
+def _is_plain(answer: Answer) -> bool:
+    return answer.choice != "skip" and withheld.PERSONAL not in (answer.flags or ())
 
 
 def _together(
@@ -156,8 +177,7 @@ def _together(
     )
     if not held:
         return []
-    now = queries.now(session)
-    stored = [_preference(claim, round, person_id, given[claim.id], now) for claim in held]
+    stored = [_preference(claim, round, person_id, given[claim.id], held[0].now) for claim in held]
     batch_queries.store(session, round, stored)
     round.answered += len(stored) - 1
     rounds.count_answered(session, round, project)
@@ -185,10 +205,6 @@ def _preference(
     )
     actions.say(preference, answer, claim.created_at, now)
     return preference
-
-
-Place = tuple[uuid.UUID, uuid.UUID | None, uuid.UUID]
-"""Project, round and pair of a claim."""
 
 
 def _order(place: Place | None) -> tuple[bool, str, str]:

@@ -20,8 +20,8 @@ from app.labelling.queries import one_of
 from app.projects.models import Pair
 from app.rounds.models import Round
 
-Held = Row[uuid.UUID, uuid.UUID, str, dt.datetime]
-"""A claim's id, pair and ``left_is``, and when it was made."""
+Held = Row[uuid.UUID, uuid.UUID, str, dt.datetime, dt.datetime]
+"""A claim's id, pair and ``left_is``, when it was made, and what time it is ``now``."""
 
 # The preference, its history, its slot and its pair: all of them or, where a constraint objects,
 # nothing. The caller holds the locks.
@@ -80,7 +80,13 @@ def plain_claims(
 ) -> Sequence[Held]:
     """The person's live claims among ``ids`` on open pairs of one slot, pairs and claims locked."""
     return session.execute(
-        select(Claim.id, Claim.pair_id, Claim.left_is, Claim.created_at)
+        select(
+            Claim.id,
+            Claim.pair_id,
+            Claim.left_is,
+            Claim.created_at,
+            func.clock_timestamp().label("now"),
+        )
         .join(Pair, Pair.id == Claim.pair_id)
         .where(
             Claim.id == one_of(ids),

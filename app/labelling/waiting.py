@@ -11,7 +11,7 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.database import let_go, transaction
+from app.database import commit_now, let_go, transaction
 from app.leaving import leaving
 from app.turns import in_turn
 
@@ -33,10 +33,10 @@ async def until(
         request: once its client has gone, or this process is to end, nothing is attempted any more.
     """
     ends = time.monotonic() + seconds
-    found = await run_in_threadpool(attempt, session)
+    found = await run_in_threadpool(_and_commit, attempt, session)
     if good(found) or seconds <= 0:
         return found
-    await let_go(session)
+    let_go(session)
     pause = FIRST_PAUSE
     while not good(found) and (left := ends - time.monotonic()) > 0:
         await asyncio.sleep(min(pause, left))
@@ -44,6 +44,12 @@ async def until(
         if leaving.is_set() or await request.is_disconnected():
             break
         found = await in_turn(_in_a_transaction, attempt)
+    return found
+
+
+def _and_commit(attempt: Callable[[Session], T], session: Session) -> T:
+    found = attempt(session)
+    commit_now(session)
     return found
 
 

@@ -6,11 +6,13 @@ import datetime as dt
 import hashlib
 import hmac
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
-from sqlalchemy import or_, select, update
+from sqlalchemy import Select, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database import Db
@@ -206,11 +208,26 @@ CurrentActor = Annotated[Actor, Depends(current_actor)]
 
 def role_in(session: Session, person_id: uuid.UUID, project_id: uuid.UUID) -> str | None:
     """A person's role in a project, the highest of their own and their groups'; None: no member."""
+    about = {"project": project_id, "person": person_id}
+    return _highest(session.scalars(_roles(), about).all())
+
+
+@lru_cache  # asked by almost every request: putting it together takes longer than running it
+def _roles() -> Select[str]:
     held = held_roles()
-    found = session.scalars(
-        select(held.c.role).where(held.c.project_id == project_id, held.c.person_id == person_id)
-    ).all()
-    return min(found, key=PROJECT_ROLES.index, default=None)
+    return select(held.c.role).where(
+        held.c.project_id == bindparam("project"), held.c.person_id == bindparam("person")
+    )
+
+
+@lru_cache
+def _project_and_roles() -> Select[Project, list[str] | None]:
+    roles = select(func.array_agg(_roles().subquery().c.role)).scalar_subquery()
+    return select(Project, roles).where(Project.id == bindparam("project"))
+
+
+def _highest(roles: Iterable[str]) -> str | None:
+    return min(roles, key=PROJECT_ROLES.index, default=None)
 
 
 def may(actor: Actor, role: str | None, need: Need) -> bool:
@@ -240,10 +257,12 @@ def project_for(session: Session, actor: Actor, project_id: uuid.UUID, need: Nee
     missing = NotFound(_("There is no such project, or you are not a member of it."))
     if actor.only_project not in (None, project_id):
         raise missing
-    project = session.get(Project, project_id)
-    if project is None or project.deleted_at is not None:
+    about = {"project": project_id, "person": actor.person.id}
+    found = session.execute(_project_and_roles(), about).one_or_none()
+    if found is None or found[0].deleted_at is not None:
         raise missing
-    role = role_in(session, actor.person.id, project_id)
+    project: Project = found[0]
+    role = _highest(found[1] or ())
     if role is None and actor.person.role != "admin":
         raise missing
     if not may(actor, role, need):
