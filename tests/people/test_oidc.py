@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import httpx
 import pyotp
 import pytest
 from sqlalchemy import select
@@ -53,6 +56,32 @@ def test_no_provider_no_button_and_no_address(configure: Site) -> None:
     assert "/sign-in/oidc" not in browser.get("/sign-in").text
     assert browser.get("/sign-in/oidc").status_code == 404
     assert browser.get("/sign-in/oidc/callback").status_code == 404
+
+
+def test_a_provider_that_keeps_everybody_waiting_keeps_nobody_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = site()
+    answered = threading.Event()
+    monkeypatch.setattr(oidc, "finish", lambda *_: answered.wait(30) and oidc._begun("", ""))
+
+    async def visits() -> tuple[int, list[int]]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://testserver", timeout=30
+        ) as browser:
+            path = "/sign-in/oidc/callback?code=a&state=b"
+            come_back = [asyncio.create_task(browser.get(path)) for _ in range(60)]
+            await asyncio.sleep(0.5)
+            form = {"email": "nobody@example.com", "password": PASSWORD}
+            async with asyncio.timeout(10):
+                other = await browser.post("/sign-in", data=form)
+            answered.set()
+            return other.status_code, [one.status_code for one in await asyncio.gather(*come_back)]
+
+    other, back = asyncio.run(visits())
+    assert other == 401
+    assert set(back) <= {400, 401, 403, 429}, back
 
 
 def test_who_the_provider_vouches_for_is_signed_in(site: Site, provider: Provider) -> None:
