@@ -8,13 +8,13 @@ no thread, no connection and no lock.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
-from anyio import Semaphore
+from anyio import CancelScope, Semaphore
 from anyio.lowlevel import RunVar
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +23,21 @@ AT_ONCE = 32
 """Below the 40 threads of the pool and the 40 connections of the engine, of which a request may
 need a second one."""
 
+STREAMS_AT_ONCE = 6
+"""Answers that are read from the database while they are sent, each with a connection of its own:
+together with the turns fewer than the 40."""
+
 _free: RunVar[Semaphore] = RunVar("activedpo_turns")
+_streams: RunVar[Semaphore] = RunVar("activedpo_streams")
+
+
+def _of_this_loop(places: RunVar[Semaphore], count: int) -> Semaphore:
+    """An event loop has its own."""
+    found = places.get(None)
+    if found is None:
+        found = Semaphore(count)
+        places.set(found)
+    return found
 
 
 class Turn:
@@ -42,16 +56,25 @@ class Turn:
 @asynccontextmanager
 async def turn() -> AsyncIterator[Turn]:
     """Wait for a turn, in the order of asking, and give it back at the end."""
-    free = _free.get(None)
-    if free is None:  # an event loop has its own
-        free = Semaphore(AT_ONCE)
-        _free.set(free)
+    free = _of_this_loop(_free, AT_ONCE)
     await free.acquire()
     mine = Turn(free)
     try:
         yield mine
     finally:
         mine.give_back()
+
+
+async def streamed(pieces: Generator[bytes]) -> AsyncIterator[bytes]:
+    """Send what is read from the database on the way, once one of the few connections for that is
+    free; it is given back too where nobody takes the rest."""
+    async with _of_this_loop(_streams, STREAMS_AT_ONCE):
+        try:
+            async for piece in iterate_in_threadpool(pieces):
+                yield piece
+        finally:
+            with CancelScope(shield=True):
+                await run_in_threadpool(pieces.close)
 
 
 async def in_turn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from app.audit import queries
 from app.database import Db
+from app.downloads import download
 from app.people.access import CurrentActor, project_for
 from app.projects import writing
 
@@ -56,8 +57,4 @@ def export_events(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> Streami
 
 
 def _file(project_id: uuid.UUID | None, name: str) -> StreamingResponse:
-    return StreamingResponse(
-        writing.lines(queries.everything(project_id)),
-        media_type="application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    return download(writing.lines(queries.everything(project_id)), name, "application/jsonl")

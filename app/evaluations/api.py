@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from app.database import Db
+from app.downloads import download
 from app.errors import NotFound
 from app.evaluations import actions, outputs, queries, view
 from app.evaluations.models import Evaluation, Outputs
@@ -177,11 +178,8 @@ def export(
     found = view.exported(streamed(queries.answers(evaluation.id)))
     content = writing.lines(found) if format == "jsonl" else writing.table(found, view.COLUMNS)
     name = f"evaluation-{evaluation.number}-{evaluation.id}.{format}"
-    return StreamingResponse(
-        content,
-        media_type="application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    kind = "application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8"
+    return download(content, name, kind)
 
 
 @router.post("/projects/{project_id}/outputs", status_code=201)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.database import Db
+from app.downloads import download
 from app.errors import Forbidden
 from app.labelling import withheld
 from app.people import queries as people
@@ -20,14 +21,8 @@ router = APIRouter(prefix="/api/v1", tags=["privacy"])
 
 def as_file(person_id: uuid.UUID) -> StreamingResponse:
     """A person's data as a download."""
-    return StreamingResponse(
-        queries.everything_about(person_id),
-        media_type="application/json",
-        headers={
-            "Content-Disposition": f'attachment; filename="person-{person_id}.json"',
-            "Cache-Control": "private, no-store",
-        },
-    )
+    found, name = queries.everything_about(person_id), f"person-{person_id}.json"
+    return download(found, name, "application/json", private=True)
 
 
 @router.get("/me/export")

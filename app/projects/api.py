@@ -21,6 +21,7 @@ from pydantic import (
 from sqlalchemy.orm import Session
 
 from app.database import Db
+from app.downloads import download
 from app.errors import Invalid
 from app.idempotency.route import Once, OnceRoute
 from app.labelling import withheld
@@ -35,7 +36,6 @@ from app.projects import (
     imports,
     preview,
     queries,
-    writing,
 )
 from app.projects import mapping as mappings
 from app.projects.mapping import PAIR_FIELDS, PROMPT_FIELDS, Named
@@ -320,14 +320,8 @@ def export_labels(
         person_id=actor.person.id,
         format=format,
     )
-    suffix = export.suffix(format)
-    return StreamingResponse(
-        writing.gathered(export.export(project, format, chat)),
-        media_type=export.MEDIA_TYPES[format],
-        headers={
-            "Content-Disposition": f'attachment; filename="preferences-{project.id}.{suffix}"'
-        },
-    )
+    name = f"preferences-{project.id}.{export.suffix(format)}"
+    return download(export.export(project, format, chat), name, export.MEDIA_TYPES[format])
 
 
 def _rows(

@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 ROWS_IN_GROUP = 10_000
-SENT_AT_ONCE = 64 * 1024
 # A cell that starts so is a formula to a spreadsheet
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -19,20 +18,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def lines(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     """JSON Lines."""
     return (orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-
-
-def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same in pieces of some size: each one that is sent costs more than a row does."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= SENT_AT_ONCE:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
 
 
 def array(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:

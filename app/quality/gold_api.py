@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.database import Db
+from app.downloads import download
 from app.paging import Paged
 from app.people.access import CurrentActor, project_for
 from app.projects import writing
@@ -52,12 +53,8 @@ def export_answers(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> Stream
     """What annotators said of gold pairs, as JSON Lines. No other export has it."""
     project = project_for(db, actor, project_id, "manage")
     record(db, "gold.exported", project_id=project.id, person_id=actor.person.id)
-    name = f'attachment; filename="gold-{project.id}.jsonl"'
-    return StreamingResponse(
-        writing.lines(gold.answer_rows(streamed(gold.answers(project.id)))),
-        media_type="application/jsonl",
-        headers={"Content-Disposition": name},
-    )
+    found = writing.lines(gold.answer_rows(streamed(gold.answers(project.id))))
+    return download(found, f"gold-{project.id}.jsonl", "application/jsonl")
 
 
 @router.delete("/{pair_id}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Engine, text
 
+from app.audit import queries
+from app.database import get_engine
 from app.turns import AT_ONCE
 from tests.api.conftest import PASSWORD
 
@@ -49,6 +52,32 @@ def test_who_holds_a_lock_goes_on_though_sixty_wait_for_it(
     with database.connect() as held:
         held.execute(text("SELECT id FROM claims WHERE id = :id FOR UPDATE"), {"id": claim})
         assert asyncio.run(renewals()) == [200] * MANY
+
+
+def test_downloads_leave_threads_and_connections_to_others(
+    app: Any, cast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = threading.Event()
+
+    def slow(_: Any) -> Iterator[dict[str, Any]]:
+        with get_engine().connect() as connection:
+            connection.execute(text("SELECT 1"))
+            on.wait(30)
+            yield {"a": 1}
+
+    monkeypatch.setattr(queries, "everything", slow)
+
+    async def downloads() -> tuple[int, set[bytes]]:
+        async with visitor(app, cast.owner.key) as client:
+            path = f"{cast.project}/events/export"
+            asked = [asyncio.create_task(client.get(path)) for _ in range(MANY)]
+            await asyncio.sleep(1)
+            async with asyncio.timeout(10):
+                other = await client.get(f"{cast.project}/events")
+            on.set()
+            return other.status_code, {one.content for one in await asyncio.gather(*asked)}
+
+    assert asyncio.run(downloads()) == (200, {b'{"a":1}\n'})
 
 
 def test_long_polls_have_no_turn_while_they_wait(app: Any, cast: Any, imported: str) -> None:
