@@ -197,6 +197,7 @@ def expire_claims(session: Session, project_id: uuid.UUID) -> None:
         update(Claim)
         .where(Claim.id.in_(stale.with_for_update(skip_locked=True)))
         .values(state="expired")
+        .execution_options(synchronize_session=False)
     )
 
 

@@ -126,6 +126,7 @@ def expire_claims(session: Session, round_id: uuid.UUID | None = None) -> int:
         .where(Claim.id.in_(stale.with_for_update(skip_locked=True)))
         .values(state="expired")
         .returning(Claim.id)
+        .execution_options(synchronize_session=False)
     )
     return len(result.all())
 

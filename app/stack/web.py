@@ -104,6 +104,7 @@ def serve(settings: Settings, listening: socket.socket, ready: int | None = None
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
+        http="h11",  # the one parser with a limit on what a client may send as head of a request
         log_level=settings.log_level.lower(),
         access_log=False,
         # Pages that watch a round keep a connection open for as long as they are looked at

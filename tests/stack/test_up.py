@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -58,6 +59,20 @@ def test_the_key_it_prints_opens_the_api(stack: Any) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
     logs = "".join(path.read_text() for path in (stack.home / "logs").iterdir())
     assert not [path.name for path in kept if path.read_text().strip() in logs]
+
+
+def test_the_head_of_a_request_has_an_end(stack: Any) -> None:
+    """Whoever sends no end of headers is told so, and nothing of it is kept."""
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as line:
+        line.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Much: ")
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                line.sendall(b"a" * 16_384)
+            while piece := line.recv(65_536):
+                answer += piece
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    assert _ask(stack, "/api/v1/projects") == 200
 
 
 def test_a_part_that_dies_comes_back_and_its_holds_are_freed(stack: Any) -> None:
