@@ -81,7 +81,16 @@ def hashed(uv: str, pins: list[str]) -> str:
     """
     ran = subprocess.run(  # noqa: S603
         [
-            *(uv, "pip", "compile", "-", "--no-deps", "--generate-hashes", "--no-header"),
+            *(
+                uv,
+                "pip",
+                "compile",
+                "-",
+                "--no-deps",
+                "--generate-hashes",
+                "--no-header",
+                "--universal",
+            ),
             *("--no-annotate", "--quiet", "--default-index", "https://pypi.org/simple"),
         ],
         input="\n".join(pins),
