@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -71,7 +72,8 @@ class Web(uvicorn.Server):
         """Begin to serve."""
         await super().startup(sockets)
         if self._ready is not None and self.started:
-            os.write(self._ready, b"1")
+            with suppress(BrokenPipeError):  # another one was started meanwhile: that is waited for
+                os.write(self._ready, b"1")
             os.close(self._ready)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -231,7 +231,7 @@ def test_processes_that_cannot_start_leave_the_old_ones_at_work(
             )
 
 
-def test_every_process_tells_what_all_of_them_have_counted(parts: Parts) -> None:
+def test_every_process_tells_what_all_of_them_have_counted(parts: Parts, tmp_path: Path) -> None:
     web = parts.start("web", "serve", "--processes", "2")
     Visitor(parts.address, KEY).get("/projects")
     both = wait_until(lambda: _two(psutil.Process(web.pid).children()), "two web processes")
@@ -249,6 +249,7 @@ def test_every_process_tells_what_all_of_them_have_counted(parts: Parts) -> None
         told += [float(found) for found in count.findall(figures)]
         sleeping.resume()
     assert told == [10.0, 20.0]
+    assert "Traceback" not in (tmp_path / "web.log").read_text()
 
 
 def _two(processes: list[psutil.Process]) -> list[psutil.Process] | None:

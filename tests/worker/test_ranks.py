@@ -178,6 +178,7 @@ def test_a_worker_told_to_stop_leaves_the_checkpoint_of_the_step_it_was_at(
 ) -> None:
     (tmp_path / "train.stopped.hold").touch()
     monkeypatch.setenv("ACTIVEDPO_FAULTS", str(tmp_path))
+    monkeypatch.setenv("ACTIVEDPO_STOP_SECONDS", "60")
     worker = start_worker()
     round_id = start_training(project, **LONG | {"checkpoint_every": 1_000, "max_steps": 120})
     wait_for(lambda: stepping(round_id, 30))
