@@ -171,7 +171,8 @@ def labelling(projects: dict[str, uuid.UUID], person: uuid.UUID) -> dict[str, An
             statements["claim"].append(sent.count - at)
             at, began = sent.count, time.perf_counter()
             with transaction() as session:
-                batch.prefer_one(session, held.claim.id, person, actions.Answer("left"))
+                place = batch.place_of(session, held.claim.id, person)
+                batch.prefer_one(session, held.claim.id, person, actions.Answer("left"), place)
             took[name]["answer"].append(time.perf_counter() - began)
             statements["answer"].append(sent.count - at)
     found: dict[str, Any] = {
