@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
 from app.audit import queries
 from app.database import Db
@@ -26,9 +27,7 @@ def list_all_events(
 ) -> dict[str, Any]:
     """What happened on the site, in projects and outside of them, oldest first (admins)."""
     actor.require_admin()
-    rows = queries.newer(db, None, limit + 1, cursor)
-    items = [queries.site_view(row) for row in rows[:limit]]
-    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
+    return _listed(db, None, limit, cursor)
 
 
 @router.get("/events/export")
@@ -44,9 +43,7 @@ def list_events(
 ) -> dict[str, Any]:
     """What happened in a project, oldest first: who, when, what. Nothing is ever changed in it."""
     project = project_for(db, actor, project_id, "manage")
-    rows = queries.newer(db, project.id, limit + 1, cursor)
-    items = [queries.view(row) for row in rows[:limit]]
-    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
+    return _listed(db, project.id, limit, cursor)
 
 
 @router.get("/projects/{project_id}/events/export")
@@ -54,6 +51,12 @@ def export_events(project_id: uuid.UUID, actor: CurrentActor, db: Db) -> Streami
     """The whole log as JSON Lines."""
     project = project_for(db, actor, project_id, "manage")
     return _file(project.id, f"log-{project.id}.jsonl")
+
+
+def _listed(db: Session, project_id: uuid.UUID | None, limit: int, cursor: int) -> dict[str, Any]:
+    rows = queries.newer(db, project_id, limit + 1, cursor)
+    items = list(map(queries.view_of(project_id), rows[:limit]))
+    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
 
 
 def _file(project_id: uuid.UUID | None, name: str) -> StreamingResponse:

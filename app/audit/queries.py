@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
-from app.database import get_engine
 from app.people.models import Person
+from app.projects.export import streamed
 from app.projects.models import Project
 from app.rounds.models import Event, Round
-
-ROWS_AT_ONCE = 500
 
 
 def events(project_id: uuid.UUID | None) -> Select[*tuple[Any, ...]]:
@@ -57,6 +55,11 @@ def site_view(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
     return {**view(row), "project": str(row.project_id) if row.project_id else None}
 
 
+def view_of(project_id: uuid.UUID | None) -> Callable[[Row[*tuple[Any, ...]]], dict[str, Any]]:
+    """How an event of the project, or of the whole site (None), is shown."""
+    return site_view if project_id is None else view
+
+
 def older(
     session: Session, project_id: uuid.UUID | None, limit: int, before: int | None
 ) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -77,11 +80,4 @@ def newer(
 
 def everything(project_id: uuid.UUID | None) -> Iterator[dict[str, Any]]:
     """Every event, oldest first, streamed out of one snapshot."""
-    shown = site_view if project_id is None else view
-    with (
-        get_engine()
-        .connect()
-        .execution_options(isolation_level="REPEATABLE READ", yield_per=ROWS_AT_ONCE) as connection
-    ):
-        for row in connection.execute(events(project_id).order_by(Event.id)):
-            yield shown(row)
+    return map(view_of(project_id), streamed(events(project_id).order_by(Event.id)))

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from app.evaluations.models import OPEN, Evaluation, Output, Outputs
 from app.labelling.models import EVALUATION, Claim, Preference
-from app.labelling.queries import Taken
+from app.labelling.queries import Taken, claiming, take
 from app.language import _
 from app.oracles.models import Oracle
 from app.people.models import Person, held_roles
@@ -54,9 +54,8 @@ _FOR_ME = """
 _HAD = ["live", "answered", "skipped"]
 
 # As `app.labelling.queries` takes those of a batch.
-_TAKE = text(
+_TAKE = claiming(
     f"""
-    WITH free AS (
         SELECT p.id AS pair_id, p.evaluation_id, s.n
         FROM evaluations e JOIN pairs p ON p.evaluation_id = e.id CROSS JOIN LATERAL (
             SELECT g.n FROM generate_series(0, p.slots - 1) AS g(n)
@@ -68,18 +67,10 @@ _TAKE = text(
         ORDER BY e.number, p.rank, p.id
         LIMIT :count
         FOR UPDATE OF p SKIP LOCKED
-    ), taken AS (
-        INSERT INTO claims (id, project_id, evaluation_id, pair_id, slot, person_id, left_is, state,
-                            expires_at)
-        SELECT gen_random_uuid(), :project, evaluation_id, pair_id, n, :person,
-               CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
-               'live', now() + make_interval(secs => :seconds)
-        FROM free
-        ON CONFLICT DO NOTHING
-        RETURNING id
-    )
-    SELECT (SELECT count(*) FROM free) AS seen, array_agg(id) AS ids FROM taken
-    """  # noqa: S608  (no value is in it)
+    """,  # noqa: S608  (no value is in it)
+    of="evaluation_id",
+    owner="evaluation_id",
+    slot="n",
 )
 
 _LEFT = text(
@@ -171,8 +162,7 @@ def take_claims(
 ) -> Taken:
     """Claim up to ``count`` free slots of the project's open evaluations for a person."""
     values = {"project": project_id, "person": person_id, "count": count, "seconds": seconds}
-    found = session.execute(_TAKE, {**values, "had": _HAD}).one()
-    return Taken(found.seen, found.ids or [])
+    return take(session, _TAKE, {**values, "had": _HAD})
 
 
 def left_for(

@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, Select, Uuid, and_, any_, func, literal, or_, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Select,
+    TextClause,
+    Uuid,
+    and_,
+    any_,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session, load_only
 
 from app.labelling.models import OWN_SLOT, Claim, Preference
@@ -17,14 +30,58 @@ from app.people.models import Person, held_roles
 from app.projects.models import Pair, Project, Prompt
 from app.rounds.models import Round
 
+
+def claiming(free: str, *, of: str, owner: str, slot: str) -> TextClause:
+    """The statement that claims slots for a person: see :func:`take`.
+
+    Args:
+        free: SQL of the free slots: ``pair_id``, and what ``owner`` and ``slot`` name.
+        of, owner: the claim's column for what the pair is asked in, and its value.
+        slot: which slot of the pair.
+    """
+    return text(
+        f"""
+    WITH free AS (
+{free}
+    ), taken AS (
+        INSERT INTO claims (id, project_id, {of}, pair_id, slot, person_id, left_is, state,
+                            expires_at)
+        SELECT gen_random_uuid(), :project, {owner}, pair_id, {slot}, :person,
+               CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
+               'live', now() + make_interval(secs => :seconds)
+        FROM free
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    SELECT (SELECT count(*) FROM free) AS seen, array_agg(id) AS ids FROM taken
+    """  # noqa: S608  (no value is in it)
+    )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Claims that were made, and how many slots were ``seen`` to be free a moment before.
+
+    Where they are fewer, another claimer took one in that moment: there may be more.
+    """
+
+    seen: int
+    ids: list[uuid.UUID]
+
+
+def take(session: Session, statement: TextClause, values: dict[str, Any]) -> Taken:
+    """Claim by a statement of :func:`claiming`."""
+    found = session.execute(statement, values).one()
+    return Taken(found.seen, found.ids or [])
+
+
 # One statement: lock free pairs in the acquisition's order, skipping those that somebody else
 # is claiming this instant, and take the first free slot of each. A slot taken since the
 # snapshot meets the unique index and is left out: the caller sees that, and asks again.
 # OFFSET 0 keeps the look at a pair's claims one look by the index on the pair: as a join it is
 # planned by statistics, and while these know of no claims every pair would read all of a person's.
-_TAKE = text(
+_TAKE = claiming(
     """
-    WITH free AS (
         SELECT p.id AS pair_id, s.n
         FROM pairs p CROSS JOIN LATERAL (
             SELECT g.n FROM generate_series(0, p.slots - 1) AS g(n)
@@ -49,24 +106,15 @@ _TAKE = text(
         ORDER BY p.rank, p.id
         LIMIT :count
         FOR UPDATE OF p SKIP LOCKED
-    ), taken AS (
-        INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
-                            expires_at)
-        SELECT gen_random_uuid(), :project, :round, pair_id, n, :person,
-               CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
-               'live', now() + make_interval(secs => :seconds)
-        FROM free
-        ON CONFLICT DO NOTHING
-        RETURNING id
-    )
-    SELECT (SELECT count(*) FROM free) AS seen, array_agg(id) AS ids FROM taken
-    """
+    """,
+    of="round_id",
+    owner=":round",
+    slot="n",
 )
 
 # The same for an oracle that labels beside people: a slot of its own, also where theirs are full.
-_TAKE_BESIDE = text(
+_TAKE_BESIDE = claiming(
     """
-    WITH free AS (
         SELECT p.id AS pair_id
         FROM pairs p
         WHERE p.round_id = :round AND p.state IN ('open', 'answered')
@@ -81,18 +129,10 @@ _TAKE_BESIDE = text(
         ORDER BY p.rank, p.id
         LIMIT :count
         FOR UPDATE OF p SKIP LOCKED
-    ), taken AS (
-        INSERT INTO claims (id, project_id, round_id, pair_id, slot, person_id, left_is, state,
-                            expires_at)
-        SELECT gen_random_uuid(), :project, :round, pair_id, :own, :person,
-               CASE WHEN get_byte(uuid_send(gen_random_uuid()), 0) < 128 THEN 'a' ELSE 'b' END,
-               'live', now() + make_interval(secs => :seconds)
-        FROM free
-        ON CONFLICT DO NOTHING
-        RETURNING id
-    )
-    SELECT (SELECT count(*) FROM free) AS seen, array_agg(id) AS ids FROM taken
-    """
+    """,
+    of="round_id",
+    owner=":round",
+    slot=":own",
 )
 
 # Pairs of the round that this person could still answer but that others hold.
@@ -131,17 +171,6 @@ def expire_claims(session: Session, round_id: uuid.UUID | None = None) -> int:
     return len(result.all())
 
 
-@dataclass(frozen=True)
-class Taken:
-    """Claims that were made, and how many slots were ``seen`` to be free a moment before.
-
-    Where they are fewer, another claimer took one in that moment: there may be more.
-    """
-
-    seen: int
-    ids: list[uuid.UUID]
-
-
 def take_claims(
     session: Session,
     round: Round,
@@ -167,11 +196,8 @@ def take_claims(
         "count": count,
     }
     if beside:
-        found = session.execute(_TAKE_BESIDE, {**values, "own": OWN_SLOT}).one()
-    else:
-        how = {"reviewer": reviewer, "behind": behind}
-        found = session.execute(_TAKE, {**values, **how}).one()
-    return Taken(found.seen, found.ids or [])
+        return take(session, _TAKE_BESIDE, {**values, "own": OWN_SLOT})
+    return take(session, _TAKE, {**values, "reviewer": reviewer, "behind": behind})
 
 
 def held_by_others(

@@ -337,19 +337,9 @@ def _twos(tables: Tables, names: dict[uuid.UUID, str]) -> list[OfTwo]:
 
 
 def _two(one: str, other: str, table: Any) -> OfTwo:
-    found, two = of_table(table), cohen(table)
-    return OfTwo(
-        one,
-        other,
-        int(table.sum()),
-        two.percent,
-        two.kappa,
-        two.kappa_low,
-        two.kappa_high,
-        found.alpha,
-        found.alpha_low,
-        found.alpha_high,
-    )
+    found = of_table(table)
+    alpha = {name: getattr(found, name) for name in ("alpha", "alpha_low", "alpha_high")}
+    return OfTwo(one, other, int(table.sum()), **asdict(cohen(table)), **alpha)
 
 
 def quality_view(session: Session, project_id: uuid.UUID) -> dict[str, Any]:
