@@ -99,6 +99,13 @@ def signed_margins(pool: Pool) -> np.ndarray:
     return pool.scores.margin
 
 
+def scaled(margins: np.ndarray) -> np.ndarray:
+    """Margins of root mean square 1; zeros stay zeros."""
+    size = float(np.sqrt(np.square(margins).mean()))
+    at_one: np.ndarray = margins / size if size else margins
+    return at_one
+
+
 def entropies(pool: Pool) -> np.ndarray:
     """H of each pair's prompt, shape (n,)."""
     assert pool.entropy is not None  # checked by `acquire`

@@ -16,6 +16,7 @@ from activedpo.acquisition.base import (
     Strategy,
     differences,
     past_differences,
+    scaled,
     signed_margins,
 )
 from activedpo.acquisition.reward_head import fit_head
@@ -24,14 +25,8 @@ from activedpo.acquisition.reward_head import fit_head
 def rank(pool: Pool) -> np.ndarray:
     """−product of both margins, each on the scale of its pool: agreement comes last."""
     head = fit_head(*past_differences(pool))
-    agreement: np.ndarray = _scaled(signed_margins(pool)) * _scaled(differences(pool) @ head.mean)
+    agreement: np.ndarray = scaled(signed_margins(pool)) * scaled(differences(pool) @ head.mean)
     return -agreement
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    size = float(np.sqrt(np.square(values).mean()))
-    scaled: np.ndarray = values / size if size else values
-    return scaled
 
 
 STRATEGY = Strategy(

@@ -134,6 +134,8 @@ def _features(
     from activedpo.features import pair_features
 
     kind, past = turn.strategy.features, turn.past
+    if kind == "answers":
+        return answers(turn.bench, pairs), None
     known = scores.hidden if scores is not None else None
     with turn.meter.stage("features", passes=2 * (len(past) + len(pairs) * (known is None))):
         ours = pair_features(turn.policy, pairs, kind, hidden=known)
@@ -141,6 +143,21 @@ def _features(
             return ours, None
         theirs = pair_features(turn.policy, [label.pair for label in past], kind)
     return ours, acquisition.Past(theirs, np.array([label.p for label in past]))
+
+
+def answers(bench: Bench, pairs: list[Pair]) -> np.ndarray:
+    """What oracle and judge will say of each pair, for ceilings: no one else knows it.
+
+    Returns:
+        (n, 2, 2): [:, 0] the log-odds that a is better, by oracle and by judge (0: no difference),
+        [:, 1] zeros, so that both differences are those of a pair.
+    """
+    told = np.zeros((len(pairs), 2, 2))
+    for column, asked in enumerate((bench.oracle, bench.judge)):
+        for row, pair in enumerate(pairs):
+            p = asked(pair.prompt, pair.completion_a, pair.completion_b)
+            told[row, 0, column] = 0.0 if p is None else math.log(p / (1 - p))
+    return told
 
 
 def _entropy(turn: Turn, pool: RoundPool) -> np.ndarray:

@@ -178,6 +178,7 @@ class SimulationConfig(Training):
         seeds: a list, or a count n for 0..n-1.
         labels: cumulative counts of labels, one round each.
         pool_factor: pairs in a round's pool, as a multiple of the round's new labels.
+        duplicates: share of a generated pool that repeats other pairs of it, texts and all.
         oracle: labels the chosen pairs; judge: compares with pi_0 (default: the oracle, noiseless).
         noise: share of flipped labels, or a `Noise`.
         temperature, top_p, top_k, max_new_tokens: of the pairs; eval_temperature: of evaluation.
@@ -202,6 +203,7 @@ class SimulationConfig(Training):
     ] = [0]
     labels: Annotated[list[Count], Field(min_length=1), AfterValidator(_increasing)]
     pool_factor: Annotated[float, Field(ge=1)] = 4.0
+    duplicates: Annotated[float, Field(ge=0, lt=1)] = 0.0
     oracle: Oracle = Spec(kind="sentiment")
     judge: Oracle | None = None
     noise: Annotated[Noise, BeforeValidator(_noise)] = Noise()
@@ -269,16 +271,24 @@ def read_config(file: str | Path, recorded: bool = False) -> SimulationConfig:
     Raises:
         InvalidConfig: it cannot be read, or a key is unknown, missing, or wrong.
     """
-    path = Path(file)
+    return check_config(read_mapping(file), Path(file).parent, recorded)
+
+
+def read_mapping(file: str | Path) -> dict[Any, Any]:
+    """A YAML file's keys, unchecked.
+
+    Raises:
+        InvalidConfig: it cannot be read, or is no YAML, or no mapping.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{file}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
         raise InvalidConfig(f"{file}: is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InvalidConfig(f"{file}: must be a mapping of keys, such as `policy: FOLDER`")
-    return check_config(content, path.parent, recorded)
+    return content
 
 
 def check_config(

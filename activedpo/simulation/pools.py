@@ -41,7 +41,9 @@ class GeneratedPool:
         config = bench.config
         start = _pool_size(config.pool_factor, sum(config.steps[: number - 1]))
         size = _pool_size(config.pool_factor, config.steps[number - 1])
-        self.prompts = stream(bench.prompts.train, seed, start, size)
+        self.source = repeats(size, config.duplicates, derive(seed, number, 6))
+        drawn = stream(bench.prompts.train, seed, start, size)
+        self.prompts = [drawn[place] for place in self.source]
         self.bench, self.policy, self.meter = bench, policy, meter
         self.seed = derive(seed, number, 0)
         self.labeller = Labeller(bench.oracle, config.noise, seed)
@@ -49,10 +51,11 @@ class GeneratedPool:
         self.calls = 0
 
     def pairs(self, indices: Sequence[int]) -> list[Pair]:
-        missing = [i for i in indices if i not in self.written]
+        places = [int(self.source[i]) for i in indices]
+        missing = [place for place in dict.fromkeys(places) if place not in self.written]
         if missing:
             self._write(missing)
-        return [self.written[i] for i in indices]
+        return [self.written[place] for place in places]
 
     def _write(self, indices: list[int]) -> None:
         config = self.bench.config
@@ -71,7 +74,7 @@ class GeneratedPool:
             self.written[index] = replace(pair, id=f"prompt {index}")
 
     def label(self, index: int) -> float | None:
-        pair = self.written[index]
+        pair = self.written[int(self.source[index])]
         if pair.equal:
             return None
         return self.labeller(pair.prompt, pair.completion_a, pair.completion_b)
@@ -120,6 +123,19 @@ def stream(prompts: Sequence[Prompt], seed: int, start: int, count: int) -> list
             orders[epoch] = np.random.default_rng([seed, epoch, 4]).permutation(n)
         chosen.append(prompts[int(orders[epoch][place])])
     return chosen
+
+
+def repeats(size: int, share: float, seed: int) -> np.ndarray:
+    """(size,) the place whose prompt and pair each place has: its own, or another's.
+
+    That share of the places repeats one of the others, which ones is by chance.
+    """
+    rng = np.random.default_rng(seed)
+    own = np.arange(size)
+    again = np.sort(rng.permutation(size)[: int(share * size)])
+    first = np.setdiff1d(own, again)
+    own[again] = rng.choice(first, size=len(again))
+    return own
 
 
 def _pool_size(factor: float, labels: int) -> int:

@@ -233,11 +233,15 @@ def _start_process(
 
     use_threads(jobs)
     _bench = Bench(config, Store(root), labels_file)
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Ends this process when its parent has died, however it died."""
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
 def _follow(parent: int) -> None:
-    """Ends this process when its parent has died, however it died."""
     while os.getppid() == parent:
         time.sleep(_HOW_OFTEN)
     os._exit(1)

@@ -1,34 +1,33 @@
-"""Runs an experiment seed by seed and keeps what is finished.
+"""Runs an experiment and keeps what is finished.
 
-    python -m bench.label_efficiency.experiment imdb_small --snippets FILE [--work DIR]
+    python -m bench.label_efficiency.experiment imdb_small --snippets FILE [--work DIR] [--jobs N]
 
-The config is `configs/NAME.yaml`; results go to `results/NAME`. The snippets are no part of the
-repository: name them by `--snippets` or `ACTIVEDPO_SNIPPETS`. A seed counts when all its arms are
-done, so a run that ends early (`--minutes`) compares equals; it goes on where it ended.
+The config is `configs/NAME.yaml` (see `plan`); results go to `results/NAME`, of an experiment with
+variants to a folder each. The snippets are no part of the repository: name them by `--snippets` or
+`ACTIVEDPO_SNIPPETS`. A seed counts when all arms of a variant are done, so a run that ends early
+(`--minutes`) compares equals; it goes on where it ended.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
+import multiprocessing
 import os
-import platform
 import shutil
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
-from activedpo.simulation.config import SimulationConfig, read_config
-from activedpo.simulation.run import simulate
-from bench.label_efficiency.prepare import prepare
+from activedpo.simulation.run import end_with, prepare, simulate
+from activedpo.simulation.store import Store
+from bench.label_efficiency.cheats import make_known
+from bench.label_efficiency.keeping import keep
+from bench.label_efficiency.plan import Part, Plan, read_plan
+from bench.label_efficiency.prepare import prepare as prepare_snippets
 
 HERE = Path(__file__).parent
-KEPT = ("results.parquet", "verdicts.parquet", "report.html", "curves.png", "config.json")
-PACKAGES = ("activedpo", "torch", "transformers", "peft", "scikit-learn", "numpy")
 
 
 class OutOfTime(Exception):
@@ -39,12 +38,14 @@ def main() -> None:
     """The command line."""
     arguments = _parsed()
     os.environ["SNIPPETS"] = str(arguments.work / "snippets")
-    prepare(arguments.snippets, arguments.work / "snippets")
-    config = read_config(HERE / "configs" / f"{arguments.name}.yaml")
-    out = arguments.work / arguments.name
-    _share_policy(config, out, arguments.work)
-    finished = _run(config, out, arguments)
-    print(f"{finished} of {len(config.seeds)} seeds are finished")
+    prepare_snippets(arguments.snippets, arguments.work / "snippets")
+    plan = read_plan(HERE / "configs" / f"{arguments.name}.yaml")
+    unknown = set(arguments.only) - set(plan.variants)
+    if unknown:
+        sys.exit(f"--only: {arguments.name} has no variant {', '.join(sorted(unknown))}")
+    for variant, seeds in _run(plan, arguments).items():
+        named = f"{variant}: " if variant else ""
+        print(f"{named}{len(seeds)} of {len(plan.seeds(variant))} seeds are finished")
 
 
 def _parsed() -> argparse.Namespace:
@@ -55,101 +56,87 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, default=Path(tempfile.gettempdir()) / "activedpo-label-efficiency"
     )
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--only", nargs="*", default=[], metavar="VARIANT")
     return parser.parse_args()
 
 
-def _run(config: SimulationConfig, out: Path, arguments: argparse.Namespace) -> int:
-    """Seeds one after the other; gives back how many are finished."""
-    end = time.monotonic() + 60 * arguments.minutes
+def _run(plan: Plan, arguments: argparse.Namespace) -> dict[str, list[int]]:
+    """Seeds finished of each variant; what is finished is kept at once."""
+    parts, root = plan.parts(arguments.only), arguments.work / arguments.name
+    # Of another clock than a process's own: children compare with it.
+    end = time.time() + 60 * arguments.minutes
+    finished: dict[str, list[int]] = {part.variant: [] for part in parts}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, context, _start_process, (os.getpid(),)) as pool:
+        try:
+            first = {part.policy_key: part for part in reversed(parts)}
+            for fitted in [pool.submit(_fit, p, root, arguments.work) for p in first.values()]:
+                fitted.result()
+            running = {pool.submit(_play, part, root, arguments.work, end): part for part in parts}
+            for done in as_completed(running):
+                if _ended_early(done):
+                    continue
+                part = running[done]
+                finished[part.variant].append(part.seed)
+                target = HERE / "results" / arguments.name / part.variant
+                keep(plan, part.variant, finished[part.variant], root, target, arguments.name)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return finished
+
+
+def _ended_early(done: Future[None]) -> bool:
+    try:
+        done.result()
+    except OutOfTime:
+        return True
+    return False
+
+
+def _start_process(parent: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # cores are shared by whole parts: nothing waits for another
+    end_with(parent)
+
+
+def _fit(part: Part, root: Path, work: Path) -> None:
+    """π₀ of a part, where it is not there yet, kept for all parts that start from it."""
+    _share_policy(part, root, work)
+    prepare(part.config, Store(part.folder(root)), None, None)
+    _share_policy(part, root, work)
+
+
+def _play(part: Part, root: Path, work: Path, end: float) -> None:
+    folder, started = part.folder(root), time.monotonic()
+    make_known(part.config.strategies)
+    _share_policy(part, root, work)
 
     def told(done: int, total: int, what: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {done}/{total} {what}", file=sys.stderr, flush=True)
-        if time.monotonic() > end:
+        named = f"{part.variant} " if part.variant else ""
+        line = f"{time.strftime('%H:%M:%S')} {named}seed {part.seed} {done}/{total} {what}"
+        print(line, file=sys.stderr, flush=True)
+        if time.time() > end:
             raise OutOfTime
 
-    for count in range(1, len(config.seeds) + 1):
-        started = time.monotonic()
-        some = config.model_copy(update={"seeds": config.seeds[:count]})
-        try:
-            simulate(some, out, jobs=arguments.jobs, report=told)
-        except OutOfTime:
-            return count - 1
-        _keep(arguments.name, out, count, len(config.seeds), time.monotonic() - started)
-        _share_policy(config, out, arguments.work)
-    return len(config.seeds)
-
-
-def _keep(name: str, out: Path, seeds: int, planned: int, seconds: float) -> None:
-    """Copies the finished seeds' results beside this file, with how they were made."""
-    target = HERE / "results" / name
-    target.mkdir(parents=True, exist_ok=True)
-    for file in KEPT:
-        shutil.copyfile(out / file, target / file)
-    described = json.loads((target / "config.json").read_text(encoding="utf-8"))
-    _write(target / "config.json", _placeless(described))
-    page = target / "report.html"
-    text = page.read_text(encoding="utf-8").replace(os.environ["SNIPPETS"], "$SNIPPETS")
-    page.write_text(text, encoding="utf-8")
-    about = _about(target / "about.json", name, seeds, planned, seconds)
-    fit = out / "policy" / "fit.json"
-    if fit.is_file():
-        about["policy"] = json.loads(fit.read_text(encoding="utf-8"))
-    _write(target / "about.json", about)
-
-
-def _about(file: Path, name: str, seeds: int, planned: int, seconds: float) -> dict[str, Any]:
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and seeds > 1 else {}
-    return {
-        "command": f"python -m bench.label_efficiency.experiment {name}",
-        "seeds_finished": seeds,
-        "seeds_planned": planned,
-        "wall_seconds_by_seed": [*before.get("wall_seconds_by_seed", []), round(seconds)],
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": os.environ.get("OMP_NUM_THREADS"),
-            "load": [round(value, 1) for value in os.getloadavg()],
-            "system": platform.system(),
-        },
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
-
-
-def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+        simulate(part.config, folder, report=told)
+    finally:
+        clock = folder / "wall_seconds"
+        before = float(clock.read_text()) if clock.is_file() else 0.0
+        clock.write_text(f"{before + time.monotonic() - started:.0f}\n")
 
 
-def _placeless(value: Any) -> Any:
-    """Without the folders of this machine."""
-    if isinstance(value, dict):
-        return {key: _placeless(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_placeless(one) for one in value]
-    return value.replace(os.environ["SNIPPETS"], "$SNIPPETS") if isinstance(value, str) else value
-
-
-def _share_policy(config: SimulationConfig, out: Path, work: Path) -> None:
-    """Experiments with the same π_0 fit it once."""
-    described = json.dumps(config.model_dump(mode="json")["policy"], sort_keys=True)
-    kept = work / "policies" / hashlib.sha256(described.encode()).hexdigest()[:16]
-    here = out / "policy"
+def _share_policy(part: Part, root: Path, work: Path) -> None:
+    """Parts with the same π₀ fit it once."""
+    kept, here = work / "policies" / part.policy_key, part.folder(root) / "policy"
     for source, target in ((kept, here), (here, kept)):
         if source.is_dir() and not target.exists():
-            scratch = target.with_name(f".{target.name}")
+            scratch = target.with_name(f".{target.name}.{os.getpid()}")
             shutil.copytree(source, scratch, dirs_exist_ok=True)
             scratch.rename(target)
-
-
-def _write(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

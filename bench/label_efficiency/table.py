@@ -1,20 +1,20 @@
-"""The results as Markdown: `python -m bench.label_efficiency.table` writes results/README.md.
+"""The results as Markdown and figures: `python -m bench.label_efficiency.table`.
 
-Everything is computed from the committed `verdicts.parquet` and `results.parquet`.
+Writes results/README.md, results/differences.png and a figure of curves for each experiment with
+variants. Everything is computed from the committed `verdicts.parquet` and `results.parquet`.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from activedpo.simulation.config import SimulationConfig, check_config
 from activedpo.simulation.report import oracle_facts, summary
-from activedpo.simulation.statistics import Curves
+from activedpo.simulation.statistics import Comparison, Curves, area
+from bench.label_efficiency import figures
+from bench.label_efficiency.reading import Results, experiments
 
 HERE = Path(__file__).parent / "results"
 
@@ -29,64 +29,111 @@ For comparison, the paper's win-rate against π₀ (SEM) on IMDB, GPT-2 large, f
 | entropy + certainty | .681 (.004) | .812 (.007) | .894 (.006) | .915 (.005) |
 
 The same with LoRA, 9 seeds, at 256 / 512 / 768: certainty .838 / .877 / .904, random .862 / .895 /
-.906.
+.906. TL;DR against human text at 128 / 256 / 384 / 512: random .510 / .551 / .551 / .561, certainty
+.524 / .562 / .585 / .600, entropy + certainty .529 / .546 / .593 / .592.
 """
 
 SIDE = ("kl_per_token", "tokens", "repetition", "distinct_2", "margin_mean", "wrong_share")
+TOGETHER = {"imdb_confirm": ("imdb_confirm_a", "imdb_confirm_b", "imdb_confirm_c")}
+"""Experiments that differ in the fit of π₀ alone, and the name they go by together."""
 
 
-def curves(folder: Path, labels: list[int]) -> dict[str, Curves]:
-    """Verdicts of every arm from the committed table: seed -> (rounds, items)."""
-    found: dict[str, dict[int, dict[int, list[float]]]] = {}
-    for row in pq.read_table(folder / "verdicts.parquet").to_pylist():
-        arm = found.setdefault(row["strategy"], {}).setdefault(row["seed"], {})
-        arm.setdefault(row["labels"], []).append(row["won"])
-    return {
-        arm: {seed: np.array([by[n] for n in labels]) for seed, by in seeds.items()}
-        for arm, seeds in found.items()
-    }
-
-
-def section(folder: Path) -> str:
-    """One experiment's part of the page."""
-    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    config = _config(described)
-    verdicts = curves(folder, config.labels)
-    columns, rows = summary(config, verdicts)
+def section(results: Results) -> str:
+    """The page's part on an experiment without variants."""
+    columns, rows = summary(results.config, results.curves)
     parts = [
-        f"## {folder.name}\n",
-        _facts(config, described, about) + "\n",
-        _table(["strategy", *map(str, config.labels)], _levels(verdicts)),
+        f"## {results.folder.name}\n",
+        _facts(results) + "\n",
+        _table(["strategy", *map(str, results.config.labels)], _levels(results.curves)),
         _table(columns, rows),
         "Means over seeds at the last round, beside the win-rate:\n",
-        _table(["strategy", *SIDE, "passes to choose"], _beside(folder, config)),
+        _table(["strategy", *SIDE, "passes to choose"], _beside(results)),
     ]
     return "\n".join(parts)
 
 
-def _config(described: dict[str, Any]) -> SimulationConfig:
-    # The files of the run are not needed to read its results.
-    plain = {k: v for k, v in described["config"].items() if v is not None}
-    plain |= {"policy": "any", "oracle": "length", "judge": "length"}
-    return check_config(plain, recorded=True)
+def varied(name: str, variants: list[Results]) -> str:
+    """The page's part on an experiment with variants: a row for each of their arms."""
+    labels = _shared_labels(variants)
+    columns = ["variant", "seeds", "strategy", *map(str, labels), "area", "area − random", "95 %"]
+    columns += ["p (Holm)", "largest gain", *SIDE, "passes to choose"]
+    rows = [row for one in variants for row in _rows_of(one, labels)]
+    first = variants[0]
+    wall = sum(sum(one.about["wall_seconds_by_seed"]) for one in variants) / 60
+    said = _facts(first, f"all variants {wall:.0f} minutes of one core")
+    figure = f"![curves of {name}]({name}.png)\n"
+    return "\n".join([f"## {name}\n", said + "\n", figure, _table(columns, rows)])
 
 
-def _facts(config: SimulationConfig, described: dict[str, Any], about: dict[str, Any]) -> str:
+def _shared_labels(variants: list[Results]) -> list[int]:
+    """Counts of labels that every variant was measured at."""
+    found = set.intersection(*(set(one.config.labels) for one in variants))
+    return sorted(found)
+
+
+def _rows_of(results: Results, labels: list[int]) -> list[list[str]]:
+    rows, compared = [], results.compared
+    for arm, seeds in results.curves.items():
+        values = np.stack([one.mean(1) for one in seeds.values()]).mean(0)
+        at = dict(zip(results.config.labels, values, strict=True))
+        row = [results.folder.name, str(len(seeds)), arm, *(f"{at[n]:.3f}" for n in labels)]
+        row += [f"{float(area(results.config.labels, values)):.3f}", *_against(compared.get(arm))]
+        row += [results.last(arm, key) for key in SIDE]
+        rows.append([*row, _passes(results, arm)])
+    return rows
+
+
+def _against(one: Comparison | None) -> list[str]:
+    if one is None:
+        return [""] * 4
+    labels, gain, low, high = one.best
+    return [
+        f"{one.against:+.3f}",
+        f"{one.low:+.3f} … {one.high:+.3f}",
+        f"{one.adjusted:.3f}",
+        f"{gain:+.3f} at {labels} ({low:+.3f} … {high:+.3f})",
+    ]
+
+
+def together(name: str, parts: list[Results]) -> str:
+    """Experiments that differ in π₀ alone as one: a seed of each fit is a seed."""
+    arms: dict[str, dict[int, np.ndarray]] = {}
+    for number, one in enumerate(parts):
+        for arm, seeds in one.curves.items():
+            mine = arms.setdefault(arm, {})
+            mine.update({1_000 * number + seed: verdicts for seed, verdicts in seeds.items()})
+    columns, rows = summary(parts[0].config, arms)
+    each = [
+        [arm, *(f"{one.compared[arm].against:+.3f}" for one in parts)]
+        for arm in arms
+        if arm != "random"
+    ]
+    told = "The same protocol on as many fits of π₀, taken together, and `area − random` on each:\n"
+    titles = ["strategy", *(one.folder.name for one in parts)]
+    head = ["strategy", *map(str, parts[0].config.labels)]
+    tables = [_table(head, _levels(arms)), _table(columns, rows), _table(titles, each)]
+    return "\n".join([f"## {name}\n", told, *tables])
+
+
+def _facts(results: Results, wall: str = "") -> str:
+    about, config = results.about, results.config
     minutes = sum(about["wall_seconds_by_seed"]) / 60
     weights = f"LoRA rank {config.lora}" if config.lora else "full weights"
+    fits = ", π₀ fitted anew for each" if about.get("fit_each_seed") else ""
+    command = about["command"].split(" --only")[0]
     return (
-        f"{about['seeds_finished']} of {about['seeds_planned']} planned seeds; {weights}, "
+        f"{about['seeds_finished']} of {about['seeds_planned']} planned seeds{fits}; {weights}, "
         f"learning rate {config.learning_rate:g}, {config.epochs} epochs, β {config.beta:g}, pool "
-        f"{config.pool_factor:g} × the step, {described['held_out']} evaluation prompts. "
-        f"{oracle_facts(described)}. `{about['command']}`: {minutes:.0f} minutes of wall time on "
+        f"{config.pool_factor:g} × the step, {results.described['held_out']} evaluation prompts. "
+        f"{oracle_facts(results.described)}. `{command}`: "
+        f"{wall or f'{minutes:.0f} minutes of wall time'} on "
         f"{about['machine']['processor']}, {about['machine']['cores']} cores, "
         f"{about['machine']['threads'] or 'all'} thread(s), load {about['machine']['load'][0]}; "
         f"torch {about['versions']['torch']}, transformers {about['versions']['transformers']}."
     )
 
 
-def _levels(verdicts: dict[str, Curves]) -> list[list[str]]:
+def _levels(verdicts: Mapping[str, Curves]) -> list[list[str]]:
     rows = []
     for arm, seeds in verdicts.items():
         values = np.stack([one.mean(1) for one in seeds.values()])
@@ -99,20 +146,17 @@ def _levels(verdicts: dict[str, Curves]) -> list[list[str]]:
     return rows
 
 
-def _beside(folder: Path, config: SimulationConfig) -> list[list[str]]:
-    rows = pq.read_table(folder / "results.parquet").to_pylist()
-    told = []
-    for arm in config.strategies:
-        last = [r for r in rows if r["strategy"] == arm and r["labels"] == config.labels[-1]]
-        means = [_mean([r[k] for r in last if r.get(k) is not None]) for k in SIDE]
-        every = [r["forward_passes"] for r in rows if r["strategy"] == arm]
-        passes = sum(every) / len(last)
-        told.append([arm, *means, f"{passes:,.0f}"])
-    return told
+def _beside(results: Results) -> list[list[str]]:
+    return [
+        [arm, *(results.last(arm, key) for key in SIDE), _passes(results, arm)]
+        for arm in results.config.strategies
+    ]
 
 
-def _mean(values: list[float]) -> str:
-    return f"{np.mean(values):.3f}" if values else "–"
+def _passes(results: Results, arm: str) -> str:
+    """Forward passes to choose, a seed."""
+    every = [row["forward_passes"] for row in results.rows if row["strategy"] == arm]
+    return f"{sum(every) / len(results.config.seeds):,.0f}"
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
@@ -120,23 +164,32 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _not_run(folders: list[Path]) -> str:
-    done = {folder.name for folder in folders}
+def _not_run(done: set[str]) -> str:
     names = sorted(f.stem for f in (HERE.parent / "configs").glob("*.yaml"))
     waiting = [f"`{name}`" for name in names if name not in done]
     return f"\nConfigs that were not run yet: {', '.join(waiting)}.\n" if waiting else ""
 
 
 def main() -> None:
-    """Writes the page."""
-    folders = sorted(folder for folder in HERE.iterdir() if (folder / "about.json").is_file())
+    """Writes the page and its figures."""
+    found = experiments(HERE)
     head = (
         "# Label efficiency: results\n\nWritten by `python -m bench.label_efficiency.table` from "
         "the files in these folders.\n\n"
     )
-    page = (
-        head + "\n".join(section(folder) for folder in folders) + "\n" + PAPER + _not_run(folders)
-    )
+    parts = []
+    if figures.differences(found, HERE / "differences.png"):
+        parts.append(f"![{figures.DIFFERENCES}](differences.png)\n\n{figures.DIFFERENCES}\n")
+    for name, variants in found.items():
+        if variants[0].folder.name == name:
+            parts.append(section(variants[0]))
+        else:
+            figures.curves(variants, HERE / f"{name}.png")
+            parts.append(varied(name, variants))
+    for name, names in TOGETHER.items():
+        if all(one in found for one in names):
+            parts.append(together(name, [found[one][0] for one in names]))
+    page = head + "\n".join(parts) + "\n" + PAPER + _not_run(set(found))
     (HERE / "README.md").write_text(page, encoding="utf-8")
     print(page)
 

@@ -14,7 +14,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from activedpo.simulation.bench import Bench
 from activedpo.simulation.config import InvalidConfig, read_config
+from activedpo.simulation.meter import Meter
+from activedpo.simulation.pools import GeneratedPool
 from activedpo.simulation.run import simulate
 from activedpo.simulation.store import Store
 from activedpo.testing import tiny_model
@@ -238,3 +241,15 @@ def _alive(pid: int) -> bool:
     import psutil
 
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_share_of_a_pool_repeats_other_pairs_of_it(config: Callable[..., Path]) -> None:
+    """Half of eight places have another's pair; a repeated pair is written once, labelled alike."""
+    made = read_config(config(duplicates=0.5, pool_factor=4, labels=[2]))
+    bench = Bench(made, Store(made.policy), None)
+    pool = GeneratedPool(bench, bench.base, 0, 1, Meter())
+    pairs = pool.pairs(range(8))
+    assert len(pool.written) == len({id(pair) for pair in pairs}) == 4
+    assert [pair.prompt for pair in pairs] == pool.prompts
+    alike = {(id(pair), pool.label(place)) for place, pair in enumerate(pairs)}
+    assert len(alike) == 4
