@@ -105,7 +105,7 @@ def _start_process(parent: int) -> None:
 def _fit(part: Part, root: Path, work: Path) -> None:
     """π₀ of a part, where it is not there yet, kept for all parts that start from it."""
     _share_policy(part, root, work)
-    prepare(part.config, Store(part.folder(root)), None, None)
+    prepare(part.config, Store(part.folder(root)), part.labels_file, None)
     _share_policy(part, root, work)
 
 
@@ -122,7 +122,7 @@ def _play(part: Part, root: Path, work: Path, end: float) -> None:
             raise OutOfTime
 
     try:
-        simulate(part.config, folder, report=told)
+        simulate(part.config, folder, part.labels_file, report=told)
     finally:
         clock = folder / "wall_seconds"
         before = float(clock.read_text()) if clock.is_file() else 0.0

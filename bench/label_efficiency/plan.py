@@ -1,8 +1,8 @@
 """What an experiment's config asks for: one simulation, or variants of it, on every seed.
 
-A config is that of `activedpo simulate` with two keys more: `variants` (a name and the keys that
-differ, each) and `fit_each_seed` (π₀ fitted anew for each seed, its number being the fit's seed, so
-that what is found does not hang on one fit).
+A config is that of `activedpo simulate` with three keys more: `variants` (a name and the keys that
+differ, each), `fit_each_seed` (π₀ fitted anew for each seed, its number being the fit's seed, so
+that what is found does not hang on one fit) and `labels_file` (recorded labels, as `--labels`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activedpo.simulation.config import Fit, SimulationConfig, check_config, read_mapping
+from activedpo.simulation.config import Fit, SimulationConfig, check_config, find_file, read_mapping
 from bench.label_efficiency.cheats import make_known
 
 
@@ -24,6 +24,7 @@ class Part:
     variant: str
     seed: int
     config: SimulationConfig
+    labels_file: str | None = None
 
     @property
     def policy_key(self) -> str:
@@ -42,6 +43,7 @@ class Plan:
 
     variants: dict[str, SimulationConfig]
     fit_each_seed: bool
+    labels_file: str | None = None
 
     def seeds(self, variant: str) -> list[int]:
         """The seeds a variant is run on."""
@@ -53,7 +55,7 @@ class Plan:
         if self.fit_each_seed and isinstance(config.policy, Fit):
             policy = config.policy.model_copy(update={"seed": seed})
             config = config.model_copy(update={"policy": policy})
-        return Part(variant, seed, config)
+        return Part(variant, seed, config, self.labels_file)
 
     def parts(self, only: list[str] | None = None) -> list[Part]:
         """All of them, seed by seed: an end before the end leaves variants equally far."""
@@ -67,11 +69,13 @@ def read_plan(file: Path) -> Plan:
     """Reads a config of `configs/`; raises InvalidConfig as `read_config` does."""
     content = read_mapping(file)
     variants: dict[str, Any] = content.pop("variants", None) or {"": {}}
+    recorded = content.pop("labels_file", None)
     each = bool(content.pop("fit_each_seed", False))
     for keys in (content, *(changes or {} for changes in variants.values())):
         make_known(keys.get("strategies", []))
     configs = {
-        str(name): check_config({**content, **(changes or {})}, file.parent)
+        str(name): check_config({**content, **(changes or {})}, file.parent, bool(recorded))
         for name, changes in variants.items()
     }
-    return Plan(configs, each)
+    found = find_file("labels_file", recorded, file.parent) if recorded else None
+    return Plan(configs, each, found)

@@ -13,15 +13,18 @@ from activedpo.types import Scores
 
 
 def scores_of(margin: np.ndarray) -> Scores:
-    """Scores with these margins, all else plausible."""
+    """Scores with these margins, all else plausible: both completions have a reward of their own,
+    but where all margins are 0, as before the first training.
+    """
     n = len(margin)
     logp = -np.linspace(5, 9, n)
+    reward_b = 0.3 * np.sin(1 + np.arange(n)) * np.any(margin)
     tokens = np.full(n, 6)
     return Scores(
         logp_a=logp,
         logp_b=logp - 1,
-        ref_logp_a=logp - margin,
-        ref_logp_b=logp - 1,
+        ref_logp_a=logp - margin - reward_b,
+        ref_logp_b=logp - 1 - reward_b,
         margin=np.asarray(margin, dtype=np.float64),
         tokens_a=tokens,
         tokens_b=tokens,
@@ -42,15 +45,15 @@ class Case:
         given = {"entropy": self.entropy, "features": self.features, "past": self.past}
         return acquisition.acquire(name, self.scores, m, seed, **(given | more))  # type: ignore[arg-type]
 
-    def permuted(self, order: np.ndarray) -> Case:
-        """The same pool in another order."""
+    def of(self, places: np.ndarray) -> Case:
+        """The pool of the pairs at these places, each as often as it is named."""
         fields = {f: getattr(self.scores, f) for f in Scores.__slots__}
-        moved = {f: None if v is None else v[order] for f, v in fields.items()}
+        moved = {f: None if v is None else v[places] for f, v in fields.items()}
         return replace(
             self,
             scores=Scores(**moved),
-            entropy=self.entropy[order],
-            features=self.features[order],
+            entropy=self.entropy[places],
+            features=self.features[places],
         )
 
 

@@ -36,7 +36,7 @@ def test_the_same_seed_takes_the_same(name: str, pool: Case) -> None:
 @pytest.mark.parametrize("name", BY_VALUE)
 def test_the_order_of_the_pool_does_not_matter(name: str, pool: Case) -> None:
     order = np.random.default_rng(1).permutation(30)
-    assert order[pool.permuted(order).acquire(name, 8)].tolist() == pool.acquire(name, 8).tolist()
+    assert order[pool.of(order).acquire(name, 8)].tolist() == pool.acquire(name, 8).tolist()
 
 
 @every
@@ -65,13 +65,7 @@ def test_more_than_the_pool_holds_is_refused(name: str, pool: Case) -> None:
 @every
 def test_ties_are_broken_by_the_seed(name: str) -> None:
     """Thirty pairs that are the same in every respect: any may come first."""
-    one = case(n=1)
-    same = Case(
-        scores_of(np.full(30, 0.5)),
-        np.ones(30),
-        np.repeat(one.features, 30, axis=0),
-        one.past,
-    )
+    same = case(n=1).of(np.zeros(30, dtype=int))
     first = {int(same.acquire(name, 1, seed=seed)[0]) for seed in range(40)}
     assert len(first) > 10
 
