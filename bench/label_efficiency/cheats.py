@@ -7,11 +7,10 @@ can win.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
-from activedpo import acquisition
 from activedpo.acquisition.base import Pool, Strategy, completions
 
 
@@ -50,9 +49,3 @@ CHEATS = (
     _cheat("cheat_clean", _clean, "Pairs whose label the judge agrees with."),
     _cheat("cheat_clean_half", _clean_half, "Clear pairs whose label the judge agrees with."),
 )
-
-
-def make_known(names: Iterable[str]) -> None:
-    """Adds those that are named to the strategies of this process: nobody else shall find them."""
-    wanted = set(names)
-    acquisition.STRATEGIES.update({one.name: one for one in CHEATS if one.name in wanted})

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from activedpo.simulation.run import end_with, prepare, simulate
 from activedpo.simulation.store import Store
-from bench.label_efficiency.cheats import make_known
+from bench.label_efficiency.arms import make_known
 from bench.label_efficiency.keeping import keep
 from bench.label_efficiency.plan import Part, Plan, read_plan
 from bench.label_efficiency.prepare import prepare as prepare_snippets

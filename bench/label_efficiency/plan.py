@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from activedpo.simulation.config import Fit, SimulationConfig, check_config, find_file, read_mapping
-from bench.label_efficiency.cheats import make_known
+from bench.label_efficiency.arms import make_known
 
 
 @dataclass(frozen=True, slots=True)

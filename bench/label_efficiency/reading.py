@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from activedpo.simulation.config import SimulationConfig, check_config, read_mapping
 from activedpo.simulation.statistics import Comparison, Curves, compare
-from bench.label_efficiency.cheats import make_known
+from bench.label_efficiency.arms import make_known
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def test_one_margin_is_enough_to_be_warm() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownAcquisition, match="known are: agreed, balpm, certainty"):
+    with pytest.raises(UnknownAcquisition, match="known are: balpm, certainty, closest_call"):
         acquire("sorcery", scores([1.0]), 1)
 
 

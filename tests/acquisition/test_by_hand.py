@@ -104,14 +104,6 @@ def test_disputed_takes_the_pair_where_the_labels_speak_against_the_policy() -> 
     assert picked.tolist() == [1, 2, 0]
 
 
-def test_agreed_takes_the_pair_where_labels_and_policy_say_the_same() -> None:
-    """As above: for x, against x as sure, hardly sure; agreement first, contradiction last."""
-    known = past(*[([1.0, 0.0], 1.0)] * 5)
-    scores = scores_of(np.array([2.0, -2.0, -0.1]))
-    pool = features([1, 0], [1, 0], [1, 0])
-    assert acquire("agreed", scores, 3, features=pool, past=known).tolist() == [0, 2, 1]
-
-
 def test_expected_gradient_takes_the_likely_error_and_of_two_the_longer_difference() -> None:
     """As above; and of two pairs that nothing is known of the one whose completions differ more."""
     known = past(*[([1.0, 0.0], 1.0)] * 5)

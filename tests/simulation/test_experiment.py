@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from activedpo import acquisition
-from activedpo.acquisition.base import Pool
+from activedpo.acquisition.base import Past, Pool
 from bench.label_efficiency import cheats, experiment, table
 from bench.label_efficiency.prepare import prepare
+from bench.label_efficiency.tried import AGREED
+from tests.acquisition.conftest import scores_of
 from tests.simulation.conftest import write
 
 
@@ -123,6 +125,17 @@ def test_cheats_choose_by_what_oracle_and_judge_will_say() -> None:
         "cheat_clean": [1.0, 0.0, 1.0, 0.0],
         "cheat_clean_half": [1.0, 0.0, 0.0, 0.0],
     }
+
+
+def test_agreed_takes_the_pair_where_labels_and_policy_say_the_same() -> None:
+    """Labels say x is good. The policy is as sure of two pairs, for x and against it, and hardly of
+    the third, against x too: agreement comes first, contradiction last.
+    """
+    x = np.array([[[1.0, 0.0], [0.0, 0.0]]])
+    past = Past(np.repeat(x, 5, axis=0), np.ones(5))
+    scores = scores_of(np.array([2.0, -2.0, -0.1]))
+    pool = Pool(3, 3, np.random.default_rng(0), scores, features=np.repeat(x, 3, 0), past=past)
+    assert np.argsort(-AGREED.rank(pool)).tolist() == [0, 2, 1]
 
 
 def _values(folder: Path, arm: str) -> list[float]:

@@ -1,10 +1,9 @@
-"""`agreed`: pairs whose winner the policy and a second reward are surest of together.
+"""Strategies that were tried, fell short, and are in no product: what they teach is in README.md.
 
-|m / s_m + μ / s_μ|: m the implicit reward's margin, μ the margin of a linear reward on hidden
-states learnt from the same labels (Bradley-Terry), s their root mean square over the pool.
-`certainty` with an estimate that errs less: both are learnt from the same few labels, but what is
-noise in one is not the same noise in the other, so their mean knows more of the oracle's gap than
-either (bench/label_efficiency has the figures). The counterpart of `disputed`; ours.
+`agreed`: |m / s_m + μ / s_μ|, m the implicit reward's margin, μ the margin of a linear reward on
+hidden states learnt from the same labels (Bradley-Terry), s their root mean square over the pool.
+`certainty` with an estimate that errs less (gaps.py): both are learnt from the same few labels, but
+what is noise in one is not the same noise in the other. The counterpart of `disputed`; ours.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from activedpo.acquisition.base import (
 from activedpo.acquisition.reward_head import fit_head
 
 
-def rank(pool: Pool) -> np.ndarray:
+def _agreed(pool: Pool) -> np.ndarray:
     """|sum of both margins|, each on the scale of its pool: contradiction comes last."""
     head = fit_head(*past_differences(pool))
     both = scaled(signed_margins(pool)) + scaled(differences(pool) @ head.mean)
@@ -30,9 +29,9 @@ def rank(pool: Pool) -> np.ndarray:
     return absolute
 
 
-STRATEGY = Strategy(
+AGREED = Strategy(
     name="agreed",
-    rank=rank,
+    rank=_agreed,
     summary="Pairs whose winner the policy and a second reward learnt from the labels agree on.",
     cost="one pass of policy and reference, hidden states kept; labels so far again",
     needs_scores=True,
