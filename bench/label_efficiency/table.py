@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from activedpo.simulation.report import oracle_facts, summary
-from activedpo.simulation.statistics import Comparison, Curves, area
+from activedpo.simulation.statistics import Comparison, Curves, area, compare
 from bench.label_efficiency import figures
 from bench.label_efficiency.reading import Results, experiments
 
@@ -62,7 +62,23 @@ def varied(name: str, variants: list[Results]) -> str:
     wall = sum(sum(one.about["wall_seconds_by_seed"]) for one in variants) / 60
     said = _facts(first, f"all variants {wall:.0f} minutes of one core")
     figure = f"![curves of {name}]({name}.png)\n"
-    return "\n".join([f"## {name}\n", said + "\n", figure, _table(columns, rows)])
+    parts = [f"## {name}\n", said + "\n", figure, _table(columns, rows), *_compute(variants)]
+    return "\n".join(parts)
+
+
+def _compute(variants: list[Results]) -> list[str]:
+    """Random with the same compute against what spent it on choosing, on the same seeds."""
+    by_name = {one.folder.name: one for one in variants}
+    if not {"equal", "same_compute"} <= set(by_name):
+        return []
+    dear = {arm: c for arm, c in by_name["equal"].curves.items() if arm != "random"}
+    arms = {**dear, "random": by_name["same_compute"].curves["random"]}
+    told = [
+        [arm, f"{one.against:+.3f}", f"{one.low:+.3f} … {one.high:+.3f}", f"{one.adjusted:.3f}"]
+        for arm, one in compare(arms, by_name["equal"].config.labels).items()
+    ]
+    columns = ["strategy", "area − random with the same compute", "95 %", "p (Holm)"]
+    return [_table(columns, told)]
 
 
 def _shared_labels(variants: list[Results]) -> list[int]:
