@@ -47,6 +47,14 @@ def test_entropy_certainty_looks_for_gaps_among_uncertain_prompts_only() -> None
     assert picked.tolist() == [2]
 
 
+def test_entropy_certainty_of_a_small_pool_lets_half_of_it_through() -> None:
+    """A shortlist of four times the batch would be the whole pool, and entropy would not count."""
+    scores = scores_of(np.array([9.0, 0.1, 0.2, 5.0]))
+    entropy = np.array([0.1, 3.0, 2.0, 0.2])
+    picked = acquire("entropy_certainty", scores, 1, entropy=entropy, shortlist=4)
+    assert picked.tolist() == [2]
+
+
 def test_fisher_asks_for_the_direction_that_no_label_has_shown() -> None:
     """Both pairs are close calls; x was labelled four times, y never."""
     known = past(([1, 0], 1.0), ([1, 0], 0.0), ([1, 0], 1.0), ([1, 0], 0.0))
