@@ -15,6 +15,7 @@ from activedpo.acquisition.combine import (
     surprise,
 )
 from activedpo.loading import Policy
+from activedpo.odds import log_odds
 from activedpo.scoring import score_pairs
 from activedpo.simulation.bench import Bench, derive
 from activedpo.simulation.meter import Meter
@@ -156,7 +157,7 @@ def answers(bench: Bench, pairs: list[Pair]) -> np.ndarray:
     for column, asked in enumerate((bench.oracle, bench.judge)):
         for row, pair in enumerate(pairs):
             p = asked(pair.prompt, pair.completion_a, pair.completion_b)
-            told[row, 0, column] = 0.0 if p is None else math.log(p / (1 - p))
+            told[row, 0, column] = 0.0 if p is None else log_odds(p)
     return told
 
 

@@ -15,7 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from activedpo.acquisition.base import scaled
+from activedpo.acquisition.base import (
+    Past,
+    Pool,
+    differences,
+    past_differences,
+    scaled,
+    signed_margins,
+)
 from activedpo.acquisition.reward_head import fit_head
 from activedpo.features import pair_features
 from activedpo.generation import generate_pairs
@@ -25,6 +32,7 @@ from activedpo.simulation.choosing import answers
 from activedpo.simulation.pools import stream
 from activedpo.simulation.store import Store
 from bench.label_efficiency.plan import Part, read_plan
+from bench.label_efficiency.table import as_markdown
 
 HERE = Path(__file__).parent
 POOL = 2_048
@@ -46,16 +54,19 @@ def estimates(part: Part, root: Path) -> tuple[dict[str, np.ndarray], np.ndarray
         seed=derive(part.seed, FAR),
     )
     pairs = [pair for pair in pairs if not pair.equal]
-    margins = score_pairs(policy, pairs, bench.reference(policy), part.config.beta).margin
-    pool = pair_features(bench.base, pairs, "hidden")
-    known = pair_features(bench.base, [label.pair for label in past], "hidden")
-    x, seen = pool[:, 0] - pool[:, 1], known[:, 0] - known[:, 1]
-    size = np.sqrt(np.square(x).sum(1).mean())
-    head = fit_head(seen / size, np.array([label.p for label in past]))
-    second = x / size @ head.mean
+    scores = score_pairs(policy, pairs, bench.reference(policy), part.config.beta)
+    known = Past(
+        pair_features(bench.base, [label.pair for label in past], "hidden"),
+        np.array([label.p for label in past]),
+    )
+    features = pair_features(bench.base, pairs, "hidden")
+    rng = np.random.default_rng(part.seed)
+    pool = Pool(len(pairs), 0, rng, scores, features=features, past=known)
+    margins = signed_margins(pool)
+    second = differences(pool) @ fit_head(*past_differences(pool)).mean
     told = answers(bench, pairs)[:, 0]
     made = {
-        "chance": np.random.default_rng(part.seed).standard_normal(len(pairs)),
+        "chance": rng.standard_normal(len(pairs)),
         "policy's margin (certainty)": margins,
         "linear reward on hidden states": second,
         "both (agreed)": scaled(margins) + scaled(second),
@@ -103,9 +114,8 @@ def main() -> None:
 
 def _page(means: dict[str, dict[str, float]], seeds: int) -> str:
     columns = list(next(iter(means.values())))
-    lines = [["estimate", *columns], ["---"] * (1 + len(columns))]
-    lines += [[name, *(f"{row[key]:.3f}" for key in columns)] for name, row in means.items()]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [[name, *(f"{row[key]:.3f}" for key in columns)] for name, row in means.items()]
+    table = as_markdown(["estimate", *columns], rows)
     return (
         "# What margins know of the oracle's gaps\n\nWritten by `python -m "
         f"bench.label_efficiency.gaps --work DIR` after `imdb_paper`: {seeds} seeds, a fit of π₀ "

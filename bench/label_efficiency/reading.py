@@ -55,7 +55,7 @@ class Results:
             for arm, seeds in found.items()
         }
 
-    @property
+    @cached_property
     def compared(self) -> dict[str, Comparison]:
         """Every other arm against random; nothing where random is the only arm."""
         others = "random" in self.curves and len(self.curves) > 1

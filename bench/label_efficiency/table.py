@@ -44,10 +44,10 @@ def section(results: Results) -> str:
     parts = [
         f"## {results.folder.name}\n",
         _facts(results) + "\n",
-        _table(["strategy", *map(str, results.config.labels)], _levels(results.curves)),
-        _table(columns, rows),
+        as_markdown(["strategy", *map(str, results.config.labels)], _levels(results.curves)),
+        as_markdown(columns, rows),
         "Means over seeds at the last round, beside the win-rate:\n",
-        _table(["strategy", *SIDE, "passes to choose"], _beside(results)),
+        as_markdown(["strategy", *SIDE, "passes to choose"], _beside(results)),
     ]
     return "\n".join(parts)
 
@@ -62,7 +62,7 @@ def varied(name: str, variants: list[Results]) -> str:
     wall = sum(sum(one.about["wall_seconds_by_seed"]) for one in variants) / 60
     said = _facts(first, f"all variants {wall:.0f} minutes of one core")
     figure = f"![curves of {name}]({name}.png)\n"
-    parts = [f"## {name}\n", said + "\n", figure, _table(columns, rows), *_compute(variants)]
+    parts = [f"## {name}\n", said + "\n", figure, as_markdown(columns, rows), *_compute(variants)]
     return "\n".join(parts)
 
 
@@ -73,12 +73,10 @@ def _compute(variants: list[Results]) -> list[str]:
         return []
     dear = {arm: c for arm, c in by_name["equal"].curves.items() if arm != "random"}
     arms = {**dear, "random": by_name["same_compute"].curves["random"]}
-    told = [
-        [arm, f"{one.against:+.3f}", f"{one.low:+.3f} … {one.high:+.3f}", f"{one.adjusted:.3f}"]
-        for arm, one in compare(arms, by_name["equal"].config.labels).items()
-    ]
+    compared = compare(arms, by_name["equal"].config.labels)
+    told = [[arm, *_against(one)[:3]] for arm, one in compared.items()]
     columns = ["strategy", "area − random with the same compute", "95 %", "p (Holm)"]
-    return [_table(columns, told)]
+    return [as_markdown(columns, told)]
 
 
 def _shared_labels(variants: list[Results]) -> list[int]:
@@ -127,7 +125,11 @@ def together(name: str, parts: list[Results]) -> str:
     told = "The same protocol on as many fits of π₀, taken together, and `area − random` on each:\n"
     titles = ["strategy", *(one.folder.name for one in parts)]
     head = ["strategy", *map(str, parts[0].config.labels)]
-    tables = [_table(head, _levels(arms)), _table(columns, rows), _table(titles, each)]
+    tables = [
+        as_markdown(head, _levels(arms)),
+        as_markdown(columns, rows),
+        as_markdown(titles, each),
+    ]
     return "\n".join([f"## {name}\n", told, *tables])
 
 
@@ -175,7 +177,8 @@ def _passes(results: Results, arm: str) -> str:
     return f"{sum(every) / len(results.config.seeds):,.0f}"
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> str:
+def as_markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
